@@ -1,0 +1,26 @@
+# The template's own targets. A generated project has a Makefile of its own.
+PROJECT := {{cookiecutter.project_slug}}
+UV := '$(PROJECT)/scripts/uv'
+RUN := $(UV) run --locked --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint lock
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: ## Generate a project with the default answers, run its whole stack, verify every hop
+	@UV=$(UV) sh scripts/demo
+
+test: lint ## Set everything up and run all tests; what this machine cannot run is skipped with its reason
+	$(RUN) pytest
+
+lint: ## Lint and type-check the template as it stands
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+lock: ## Lock the newest versions, of the template and of the project
+	$(UV) lock --upgrade
+	$(UV) lock --upgrade --project '$(PROJECT)'
+	$(UV) lock --upgrade --project '$(PROJECT)/services/aws'

@@ -1,0 +1,151 @@
+"""What every test here may use: a clean copy of the template, and projects baked from it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE_FOLDER = "{{cookiecutter.project_slug}}"
+
+# Ids of the tests that may be skipped with CI=true. Any other skip there fails the session.
+ALLOWED_SKIPS: frozenset[str] = frozenset()
+
+
+class Bake(Protocol):
+    """Run `cookiecutter` as a person would; see `bake`."""
+
+    def __call__(
+        self,
+        output: Path,
+        answers: Sequence[str] = ...,
+        *,
+        options: Sequence[str] = ...,
+        template: Path | None = ...,
+        cwd: Path = ...,
+        path: str = ...,
+        umask: int = ...,
+        stdin: str | None = ...,
+        prefix: Sequence[str] = ...,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the template as a clone would have it, without what git ignores."""
+    copy = tmp_path_factory.mktemp("template") / "fullcrypt"
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
+    parts = ["cookiecutter.json", "hooks", TEMPLATE_FOLDER]
+    listing = subprocess.run([*command, *parts], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    for name in listing.stdout.decode().rstrip("\0").split("\0"):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of the person who runs `bake`: no settings of the tester's own."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def bake(template: Path, home: Path) -> Bake:
+    """Run the real command in a process of its own; answers are `name=value`.
+
+    Without `stdin` it asks nothing. `path` replaces PATH; `prefix` is a command to run it with.
+    """
+    clean_template = template
+
+    def run(
+        output: Path,
+        answers: Sequence[str] = (),
+        *,
+        options: Sequence[str] = (),
+        template: Path | None = None,
+        cwd: Path = ROOT,
+        path: str = os.environ["PATH"],
+        umask: int = 0o022,
+        stdin: str | None = None,
+        prefix: Sequence[str] = (),
+    ) -> subprocess.CompletedProcess[str]:
+        asking = [] if stdin else ["--no-input"]
+        command = [sys.executable, "-m", "cookiecutter", *asking, *options, "-o", str(output)]
+        return subprocess.run(
+            [*prefix, *command, str(template or clean_template), *answers],
+            cwd=cwd,
+            # Cookiecutter leaves a rendered copy of each hook in TMPDIR.
+            env={
+                "HOME": str(home),
+                "LANG": "C.UTF-8",
+                "PATH": path,
+                "PWD": str(cwd),
+                "TMPDIR": str(home),
+            },
+            input=stdin,
+            capture_output=True,
+            text=True,
+            umask=umask,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def project(template: Path, cookies_session: Any) -> Path:
+    """A project with the default answers, for all tests to read and none to change."""
+    result = cookies_session.bake(template=str(template))
+    assert result.exception is None, result.exception
+    return Path(result.project_path)
+
+
+@pytest.fixture
+def own_project(bake: Bake, tmp_path: Path) -> Path:
+    """A project with the default answers, for one test to do with as it likes."""
+    result = bake(tmp_path)
+    assert result.returncode == 0, result.stderr
+    return tmp_path / "my-project"
+
+
+class SkipGuard:
+    """Fail a session in CI in which a test was skipped that is not in `ALLOWED_SKIPS`."""
+
+    def __init__(self, allowed: frozenset[str]) -> None:
+        self.allowed = allowed
+        self.unexpected: list[str] = []
+
+    def note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail") and report.nodeid not in self.allowed:
+            self.unexpected.append(report.nodeid)
+
+    pytest_runtest_logreport = note
+    pytest_collectreport = note
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
+        # Before the terminal reporter's own part, which prints what the exit status will be.
+        if self.unexpected and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        yield
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for nodeid in self.unexpected:
+            terminalreporter.write_line(f"unexpected skip in CI: {nodeid}", red=True)
+
+
+# A busy machine is no failure.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("CI") == "true":
+        config.pluginmanager.register(SkipGuard(ALLOWED_SKIPS), "skip-guard")

@@ -1,0 +1,206 @@
+"""System checks that stop the start when a protection is missing.
+
+They look at settings only; `manage.py verify_encryption` looks at the running
+system. There is no setting that turns them off.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from apps.encryption import hops
+from apps.encryption.probes import PROBES
+
+TAG = "encryption"
+
+# 64 characters of random letters and digits, or more: Django's own check wants 50.
+_MIN_SECRET_KEY = 50
+_MIN_PASSWORD = 20
+
+
+def _error(number: int, message: str, hint: str) -> Error:
+    return Error(message, hint=hint, id=f"encryption.E{number:03}")
+
+
+def _is_file(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and Path(value).is_file()
+
+
+def database_errors(databases: dict[str, dict[str, Any]]) -> Iterator[Error]:
+    """Every database verifies its server fully and binds SCRAM to the channel."""
+    for alias, database in databases.items():
+        options = database.get("OPTIONS", {})
+        where = f"DATABASES[{alias!r}]"
+        if database.get("ENGINE") != "django.db.backends.postgresql":
+            yield _error(
+                1,
+                f"{where} does not use PostgreSQL.",
+                "Use django.db.backends.postgresql: the only backend whose TLS is checked here.",
+            )
+            continue
+        if options.get("sslmode") != "verify-full":
+            yield _error(
+                2,
+                f"{where} does not verify its server: sslmode is {options.get('sslmode')!r}.",
+                "Set OPTIONS['sslmode'] to 'verify-full'; every other mode accepts a false server.",
+            )
+        if not _is_file(options.get("sslrootcert")):
+            yield _error(
+                3,
+                f"{where} has no root certificate: {options.get('sslrootcert')!r} is not a file.",
+                "Point DATABASE_CA_FILE at the CA's certificate (locally: make certs).",
+            )
+        if options.get("channel_binding") != "require":
+            yield _error(
+                4,
+                f"{where} does not require channel binding.",
+                "Set OPTIONS['channel_binding'] to 'require', so that a relay cannot log in.",
+            )
+
+
+def cache_errors(caches: dict[str, dict[str, Any]]) -> Iterator[Error]:
+    """Every cache speaks TLS and verifies chain and name."""
+    for alias, cache in caches.items():
+        options = cache.get("OPTIONS", {})
+        where = f"CACHES[{alias!r}]"
+        locations = cache.get("LOCATION", "")
+        locations = [locations] if isinstance(locations, str) else locations
+        if cache.get("BACKEND") != "django.core.cache.backends.redis.RedisCache" or not all(
+            urlsplit(location).scheme == "rediss" for location in locations
+        ):
+            yield _error(
+                5,
+                f"{where} is not a cache over TLS.",
+                "Use Django's RedisCache with a rediss:// location.",
+            )
+            continue
+        if options.get("ssl_cert_reqs") != "required" or not options.get("ssl_check_hostname"):
+            yield _error(
+                6,
+                f"{where} does not verify its server.",
+                "Set OPTIONS ssl_cert_reqs='required' and ssl_check_hostname=True.",
+            )
+        if any("ssl_" in urlsplit(location).query for location in locations):
+            yield _error(
+                6,
+                f"{where} overrides TLS options in its location.",
+                "Remove the ssl_ parameters from the URL; they win over OPTIONS.",
+            )
+        if not _is_file(options.get("ssl_ca_certs")):
+            yield _error(
+                7,
+                f"{where} has no root certificate: {options.get('ssl_ca_certs')!r} is not a file.",
+                "Point CACHE_CA_FILE at the CA's certificate (locally: make certs).",
+            )
+
+
+def aws_errors(storages: dict[str, dict[str, Any]], endpoint: str, ca_file: str) -> Iterator[Error]:
+    """Object storage and secret store are reached over verified HTTPS."""
+    default = storages.get("default", {})
+    options = default.get("OPTIONS", {})
+    if default.get("BACKEND") != "storages.backends.s3.S3Storage":
+        yield _error(
+            8,
+            "STORAGES['default'] is not S3: uploads would rest unencrypted on a local disk.",
+            "Use storages.backends.s3.S3Storage with an encrypted bucket.",
+        )
+    if options.get("verify") is False or options.get("use_ssl") is False:
+        yield _error(
+            9,
+            "STORAGES['default'] does not verify its server or does not use TLS.",
+            "Remove 'verify': False and 'use_ssl': False from its OPTIONS.",
+        )
+    for url in (endpoint, options.get("endpoint_url") or ""):
+        if url and urlsplit(url).scheme != "https":
+            yield _error(
+                10,
+                f"The AWS endpoint {url} is not https.",
+                "Set AWS_ENDPOINT_URL to an https:// address, or leave it unset on AWS.",
+            )
+    if ca_file and not _is_file(ca_file):
+        yield _error(
+            11,
+            f"AWS_CA_BUNDLE points to {ca_file!r}, which is not a file.",
+            "Point it at the CA's certificate (locally: make certs), or unset it on AWS.",
+        )
+
+
+def secret_errors(secret_key: str, passwords: dict[str, str]) -> Iterator[Error]:
+    """Secrets are present and long; the messages never show one."""
+    if len(secret_key) < _MIN_SECRET_KEY or len(set(secret_key)) < 10:
+        yield _error(
+            12,
+            "SECRET_KEY is too short or too plain.",
+            "Put a random value of 64 characters into the parameter store.",
+        )
+    for name, value in passwords.items():
+        if len(value) < _MIN_PASSWORD:
+            yield _error(
+                13,
+                f"The password of {name} is missing or shorter than {_MIN_PASSWORD} characters.",
+                "Put a random value of 40 characters into the parameter store.",
+            )
+
+
+def browser_errors(values: Any) -> Iterator[Error]:
+    """The browser is told to stay on HTTPS, and hosts are named."""
+    wanted: dict[str, Callable[[Any], bool]] = {
+        "SESSION_COOKIE_SECURE": bool,
+        "CSRF_COOKIE_SECURE": bool,
+        "SECURE_SSL_REDIRECT": bool,
+        "SECURE_HSTS_SECONDS": lambda seconds: seconds >= 31536000,
+        "SECURE_CSP": bool,
+    }
+    for name, good in wanted.items():
+        if not good(getattr(values, name, None)):
+            yield _error(
+                14, f"{name} is weaker than this project's default.", f"Restore {name} in settings."
+            )
+    if values.DEBUG:
+        yield _error(15, "DEBUG is on.", "Set DEBUG to False: its error pages show settings.")
+    if any("*" in host for host in values.ALLOWED_HOSTS) or not values.ALLOWED_HOSTS:
+        yield _error(
+            16,
+            "ALLOWED_HOSTS is empty or has a wildcard.",
+            "Name the hosts; health probes are answered before host validation.",
+        )
+
+
+def list_errors() -> Iterator[Error]:
+    """`encryption.toml` can be read, and every entry has its probe."""
+    try:
+        listed = hops.load()
+    except (OSError, ValueError) as error:
+        yield _error(17, f"The list of hops cannot be read: {error}", "Repair encryption.toml.")
+        return
+    for item in (*listed.hops, *listed.stores):
+        if item.probe not in PROBES:
+            yield _error(
+                18,
+                f"encryption.toml: {item.name} names the probe {item.probe!r}, which is missing.",
+                "Write that probe in apps/encryption/probes.py.",
+            )
+
+
+@register(TAG)
+def check_encryption(
+    app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
+) -> list[CheckMessage]:
+    """Run all of the above on the settings in force."""
+    passwords = {
+        "the database": settings.DATABASES["default"].get("PASSWORD", ""),
+        "the cache": settings.CACHES["default"].get("OPTIONS", {}).get("password", ""),
+    }
+    return [
+        *database_errors(settings.DATABASES),
+        *cache_errors(settings.CACHES),
+        *aws_errors(settings.STORAGES, settings.AWS_ENDPOINT_URL, settings.AWS_CA_FILE),
+        *secret_errors(settings.SECRET_KEY, passwords),
+        *browser_errors(settings),
+        *list_errors(),
+    ]

@@ -1,0 +1,38 @@
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import close_old_connections
+
+from apps.scheduler.plan import Plan
+
+logger = structlog.get_logger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Run the commands of settings.SCHEDULE, each when it is due, until stopped."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="run what is due now, then exit")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        plan = Plan(settings.SCHEDULE)
+        while True:
+            for command in plan.due(time.monotonic()):
+                self._run(command)
+            if options["once"]:
+                return
+            time.sleep(plan.seconds_to_next(time.monotonic()))
+
+    def _run(self, command: str) -> None:
+        """A command that fails is logged and tried again when next due."""
+        close_old_connections()
+        try:
+            call_command(command)
+            logger.info("scheduled_command_done", command=command)
+        except Exception:
+            logger.exception("scheduled_command_failed", command=command)

@@ -1,0 +1,113 @@
+"""Secrets from AWS Systems Manager Parameter Store, read once per process.
+
+On ECS the task definition may inject a secret as an environment variable; what it
+did not inject is read here from one prefix, for example `/shop/production/`.
+Local development reads the same path from the local stand-in for AWS.
+
+Source: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParametersByPath.html
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from django.core.exceptions import ImproperlyConfigured
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
+
+# Parameter Store allows 40 requests a second per account and region by default;
+# "adaptive" backs off with jitter when several tasks start at once.
+_CONFIG = Config(
+    connect_timeout=3, read_timeout=5, retries={"mode": "adaptive", "total_max_attempts": 6}
+)
+
+
+def ssm_client(*, verify: str | None = None, endpoint_url: str | None = None) -> "SSMClient":
+    """The one way to a Parameter Store client.
+
+    By default boto3 takes the CA bundle and the endpoint from the environment
+    (`AWS_CA_BUNDLE`, `AWS_ENDPOINT_URL`); the arguments are for the probes, which
+    must see a wrong CA and a wrong name refused.
+    """
+    return boto3.client("ssm", config=_CONFIG, verify=verify, endpoint_url=endpoint_url)
+
+
+class Secrets(Mapping[str, str]):
+    """Read-only mapping of secret name to value whose `repr` shows names only."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"<Secrets {sorted(self._values)}>"
+
+
+class SSMSecretsRetriever:
+    """Reads all parameters below one prefix, decrypted.
+
+    `prefix` starts and ends with a slash, so that `/shop/prod/` cannot match
+    `/shop/prod-old/`. Raises `ValueError` otherwise.
+    """
+
+    def __init__(self, prefix: str, client: "SSMClient | None" = None) -> None:
+        if not (prefix.startswith("/") and prefix.endswith("/") and prefix.strip("/")):
+            raise ValueError(f"The prefix {prefix!r} must look like '/project/environment/'.")
+        self.prefix = prefix
+        self._client = client
+
+    def fetch(self) -> dict[str, str]:
+        """Return name (without the prefix) to decrypted value.
+
+        Raises `ImproperlyConfigured`, naming cause and fix, when the store cannot
+        be reached or refuses; the message never holds a value.
+        """
+        try:
+            client = self._client or ssm_client()
+            pages = client.get_paginator("get_parameters_by_path").paginate(
+                Path=self.prefix, Recursive=False, WithDecryption=True
+            )
+            return {
+                parameter["Name"].removeprefix(self.prefix): parameter["Value"]
+                for page in pages
+                for parameter in page["Parameters"]
+            }
+        except (BotoCoreError, ClientError) as error:
+            raise ImproperlyConfigured(
+                f"Secrets below {self.prefix} could not be read: {error} "
+                "Check that the store is reachable, that its certificate verifies "
+                "(AWS_CA_BUNDLE) and that the role may call ssm:GetParametersByPath "
+                "on this prefix and kms:Decrypt on its key."
+            ) from error
+
+
+def load_secrets(
+    names: Iterable[str], environ: Mapping[str, str], retriever: SSMSecretsRetriever
+) -> Secrets:
+    """Return every secret in `names`, from `environ` or else from the store.
+
+    The store is asked only if something is missing from `environ`. Raises
+    `ImproperlyConfigured` that lists the names found in neither place.
+    """
+    values = {name: environ[name] for name in names if environ.get(name)}
+    if missing := set(names) - values.keys():
+        stored = retriever.fetch()
+        values |= {name: stored[name] for name in missing if stored.get(name)}
+    if missing := sorted(set(names) - values.keys()):
+        raise ImproperlyConfigured(
+            f"Missing secrets: {', '.join(missing)}. Put each into the parameter store "
+            f"as a SecureString named {retriever.prefix}NAME, or inject it as an "
+            "environment variable of the task."
+        )
+    return Secrets(values)

@@ -1,0 +1,233 @@
+"""Settings of the running project: the same file on a laptop, in CI and on AWS.
+
+Environment variables give addresses; secrets come from `apps.secrets.ssm`; names
+from `project.toml`. Encryption has no switch here: `apps.encryption.checks` stops
+the start if a value below is weakened.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+from django.utils.csp import CSP
+
+from apps.secrets.ssm import SSMSecretsRetriever, load_secrets
+from config import logs
+from config.project import BASE_DIR
+from config.project import load as load_project
+
+env = environ.Env()
+PROJECT = load_project()
+
+# Where this process runs ("local", "staging", "production", ...) and as what
+# ("app", "worker", "scheduler", "release"): the hops a process has depend on it.
+ENVIRONMENT = env.str("ENVIRONMENT")
+ROLE = env.str("ROLE", default="app")
+IS_LOCAL = ENVIRONMENT == "local"
+
+# boto3 reads its region, credentials, endpoint and CA bundle from the environment:
+# https://docs.aws.amazon.com/boto3/latest/guide/configuration.html#using-environment-variables
+os.environ.setdefault("AWS_DEFAULT_REGION", PROJECT.region)
+
+SECRETS_PREFIX = f"/{PROJECT.slug}/{ENVIRONMENT}/"
+secrets = load_secrets(
+    ["SECRET_KEY", "DATABASE_PASSWORD", "CACHE_PASSWORD"],
+    os.environ,
+    SSMSecretsRetriever(SECRETS_PREFIX),
+)
+
+# Core -----------------------------------------------------------------------
+SECRET_KEY = secrets["SECRET_KEY"]
+DEBUG = False
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[PROJECT.domain])
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_structlog",
+    "django_tasks_db",
+    "apps.users",
+    "apps.encryption",
+    "apps.scheduler",
+    "apps.notes",
+]
+
+MIDDLEWARE = [
+    # First: a load balancer probes by IP address, which no host validation allows.
+    "apps.health.middleware.HealthMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.csp.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "config" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "config.context_processors.project",
+            ],
+        },
+    },
+]
+
+# Database: https://www.postgresql.org/docs/current/libpq-ssl.html ------------
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": env.str("DATABASE_HOST"),
+        "PORT": env.int("DATABASE_PORT", default=5432),
+        "NAME": env.str("DATABASE_NAME", default="app"),
+        "USER": env.str("DATABASE_USER", default="app"),
+        "PASSWORD": secrets["DATABASE_PASSWORD"],
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            "sslmode": "verify-full",
+            "sslrootcert": env.str("DATABASE_CA_FILE"),
+            "ssl_min_protocol_version": "TLSv1.2",
+            "channel_binding": "require",
+            "gssencmode": "disable",
+            "connect_timeout": 5,
+            "application_name": ROLE,
+            # https://docs.djangoproject.com/en/6.1/ref/databases/#connection-pool
+            "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=8)},
+        },
+    }
+}
+
+# Cache: https://docs.djangoproject.com/en/6.1/topics/cache/#redis -------------
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": f"rediss://{env.str('CACHE_HOST')}:{env.int('CACHE_PORT', default=6379)}/0",
+        "KEY_PREFIX": PROJECT.slug,
+        "OPTIONS": {
+            "username": env.str("CACHE_USER", default="app"),
+            "password": secrets["CACHE_PASSWORD"],
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
+            "ssl_ca_certs": env.str("CACHE_CA_FILE"),
+            "socket_connect_timeout": 5,
+            "socket_timeout": 5,
+            "health_check_interval": 30,
+        },
+    }
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+
+# Files: https://django-storages.readthedocs.io/en/latest/backends/amazon-S3.html
+STORAGES = {
+    "default": {
+        "BACKEND": "storages.backends.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": env.str("MEDIA_BUCKET", default=f"{PROJECT.slug}-{ENVIRONMENT}-media"),
+            "region_name": os.environ["AWS_DEFAULT_REGION"],
+            "use_ssl": True,
+            # None lets botocore verify with AWS_CA_BUNDLE or its own roots.
+            "verify": None,
+            "file_overwrite": False,
+            "default_acl": None,
+            "querystring_auth": True,
+            "max_memory_size": 5 * 1024 * 1024,
+        },
+    },
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+STATIC_URL = "static/"
+STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "staticfiles"))
+STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+# Background work: the database is the broker, so its hop is the only one -------
+TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
+# Commands that `manage.py scheduler` runs locally; on AWS EventBridge Scheduler does.
+SCHEDULE = {
+    "remove_expired_notes": timedelta(minutes=1),
+    "prune_db_task_results": timedelta(days=1),
+    "clearsessions": timedelta(days=1),
+}
+
+# Users ------------------------------------------------------------------------
+AUTH_USER_MODEL = "users.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "home"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# Browser: https://docs.djangoproject.com/en/6.1/topics/security/ ---------------
+# gunicorn itself speaks TLS to the proxy, so `request.is_secure()` is true without
+# trusting a header: SECURE_PROXY_SSL_HEADER stays unset on purpose.
+SECURE_HSTS_SECONDS = int(timedelta(days=730).total_seconds())
+SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+SECURE_HSTS_PRELOAD = True
+SECURE_SSL_REDIRECT = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CSP = {
+    "default-src": [CSP.NONE],
+    "style-src": [CSP.SELF],
+    "script-src": [CSP.SELF],
+    "img-src": [CSP.SELF],
+    "font-src": [CSP.SELF],
+    "form-action": [CSP.SELF],
+    "base-uri": [CSP.NONE],
+    "frame-ancestors": [CSP.NONE],
+}
+X_FRAME_OPTIONS = "DENY"
+# __Host- binds a cookie to this host, to HTTPS and to the path /:
+# https://developer.mozilla.org/en-US/docs/Web/HTTP/Reference/Headers/Set-Cookie#cookie_prefixes
+SESSION_COOKIE_NAME = "__Host-session"
+SESSION_COOKIE_SECURE = True
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+CSRF_COOKIE_NAME = "__Host-csrf"
+CSRF_COOKIE_SECURE = True
+CSRF_COOKIE_HTTPONLY = True
+CSRF_COOKIE_SAMESITE = "Lax"
+
+# Time and language --------------------------------------------------------------
+TIME_ZONE = "UTC"
+USE_TZ = True
+LANGUAGE_CODE = "en"
+
+# Encryption: what the probes connect to (the peers of this process are above) -----
+ENCRYPTION_HOPS_FILE = BASE_DIR / "encryption.toml"
+EDGE_ADDRESS = env.str("EDGE_ADDRESS", default=f"{PROJECT.domain}:443")
+EDGE_CA_FILE = env.str("EDGE_CA_FILE", default="")
+AWS_ENDPOINT_URL = env.str("AWS_ENDPOINT_URL", default="")
+AWS_CA_FILE = env.str("AWS_CA_BUNDLE", default="")
+GUNICORN_ADDRESS = env.str("GUNICORN_ADDRESS", default="127.0.0.1:8000")
+CREDENTIALS_DIR = Path(env.str("CREDENTIALS_DIR", default="/run/credentials"))
+
+# Logs -----------------------------------------------------------------------------
+LOGGING = logs.configure(json=not IS_LOCAL)

@@ -1,0 +1,28 @@
+"""In-memory settings for tests, linters and `collectstatic` while an image is built.
+
+No service, no secret, no connection. They cannot serve: `config.wsgi` refuses to
+start, because the `encryption` system checks find every protection missing.
+"""
+
+import os
+import secrets as random
+
+os.environ |= {
+    "ENVIRONMENT": "offline",
+    "SECRET_KEY": random.token_urlsafe(64),
+    "DATABASE_PASSWORD": "unused",
+    "DATABASE_HOST": "unused.invalid",
+    "DATABASE_CA_FILE": "/unused",
+    "CACHE_PASSWORD": "unused",
+    "CACHE_HOST": "unused.invalid",
+    "CACHE_CA_FILE": "/unused",
+}
+
+from config.settings import *  # noqa: F403
+from config.settings import STORAGES
+
+ALLOWED_HOSTS = ["testserver"]
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+STORAGES = STORAGES | {"default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
+TASKS = {"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}
