@@ -1,6 +1,6 @@
 # The template's own targets. A generated project has a Makefile of its own.
 PROJECT := {{cookiecutter.project_slug}}
-UV := '$(PROJECT)/scripts/uv'
+UV := scripts/uv
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
@@ -13,6 +13,7 @@ demo: ## Generate a project with the default answers, run its whole stack, verif
 	@UV=$(UV) sh scripts/demo
 
 test: lint ## Set everything up and run all tests; what this machine cannot run is skipped with its reason
+	@sh scripts/packages
 	$(RUN) pytest
 
 lint: ## Lint and type-check the template as it stands

@@ -5,6 +5,7 @@ https://django-structlog.readthedocs.io/
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -15,14 +16,25 @@ _SECRET_NAME = re.compile(r"passw|secret|token|cookie|authorization|session|cred
 _SECRET_IN_URL = re.compile(r"(?<=://)([^/@:\s]*):[^/@\s]+@")
 
 
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return _SECRET_IN_URL.sub(r"\1:[redacted]@", value)
+        case Mapping():
+            return {
+                key: "[redacted]" if _SECRET_NAME.search(str(key)) else _clean(inner)
+                for key, inner in value.items()
+            }
+        case list() | tuple():
+            return [_clean(inner) for inner in value]
+        case _:
+            return value
+
+
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blank values whose key sounds secret, and passwords inside URLs."""
-    for key, value in event.items():
-        if _SECRET_NAME.search(key):
-            event[key] = "[redacted]"
-        elif isinstance(value, str):
-            event[key] = _SECRET_IN_URL.sub(r"\1:[redacted]@", value)
-    return event
+    """Blank values whose key sounds secret, at any depth, and passwords inside URLs."""
+    cleaned: EventDict = _clean(event)
+    return cleaned
 
 
 def configure(*, json: bool) -> dict[str, Any]:

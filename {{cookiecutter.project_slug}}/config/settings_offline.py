@@ -24,5 +24,5 @@ from config.settings import STORAGES
 ALLOWED_HOSTS = ["testserver"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-STORAGES = STORAGES | {"default": {"BACKEND": "django.core.files.storage.InMemoryStorage"}}
+STORAGES["default"] = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
 TASKS = {"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}

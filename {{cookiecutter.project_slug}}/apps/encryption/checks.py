@@ -4,7 +4,9 @@ They look at settings only; `manage.py verify_encryption` looks at the running
 system. There is no setting that turns them off.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,10 +71,11 @@ def cache_errors(caches: dict[str, dict[str, Any]]) -> Iterator[Error]:
         options = cache.get("OPTIONS", {})
         where = f"CACHES[{alias!r}]"
         locations = cache.get("LOCATION", "")
-        locations = [locations] if isinstance(locations, str) else locations
-        if cache.get("BACKEND") != "django.core.cache.backends.redis.RedisCache" or not all(
-            urlsplit(location).scheme == "rediss" for location in locations
-        ):
+        if isinstance(locations, str):
+            locations = re.split("[;,]", locations)  # as RedisCache does
+        if cache.get("BACKEND") != "django.core.cache.backends.redis.RedisCache" or {
+            urlsplit(location).scheme for location in locations
+        } != {"rediss"}:
             yield _error(
                 5,
                 f"{where} is not a cache over TLS.",
@@ -99,7 +102,9 @@ def cache_errors(caches: dict[str, dict[str, Any]]) -> Iterator[Error]:
             )
 
 
-def aws_errors(storages: dict[str, dict[str, Any]], endpoint: str, ca_file: str) -> Iterator[Error]:
+def aws_errors(
+    storages: dict[str, dict[str, Any]], endpoints: Iterable[str], ca_file: str
+) -> Iterator[Error]:
     """Object storage and secret store are reached over verified HTTPS."""
     default = storages.get("default", {})
     options = default.get("OPTIONS", {})
@@ -115,12 +120,12 @@ def aws_errors(storages: dict[str, dict[str, Any]], endpoint: str, ca_file: str)
             "STORAGES['default'] does not verify its server or does not use TLS.",
             "Remove 'verify': False and 'use_ssl': False from its OPTIONS.",
         )
-    for url in (endpoint, options.get("endpoint_url") or ""):
+    for url in (*endpoints, options.get("endpoint_url")):
         if url and urlsplit(url).scheme != "https":
             yield _error(
                 10,
                 f"The AWS endpoint {url} is not https.",
-                "Set AWS_ENDPOINT_URL to an https:// address, or leave it unset on AWS.",
+                "Set it to an https:// address, or leave it unset on AWS.",
             )
     if ca_file and not _is_file(ca_file):
         yield _error(
@@ -178,7 +183,7 @@ def list_errors() -> Iterator[Error]:
     except (OSError, ValueError) as error:
         yield _error(17, f"The list of hops cannot be read: {error}", "Repair encryption.toml.")
         return
-    for item in (*listed.hops, *listed.stores):
+    for item in listed:
         if item.probe not in PROBES:
             yield _error(
                 18,
@@ -192,14 +197,19 @@ def check_encryption(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Run all of the above on the settings in force."""
+    databases: dict[str, dict[str, Any]] = settings.DATABASES
+    caches: dict[str, dict[str, Any]] = settings.CACHES
+    storages: dict[str, dict[str, Any]] = settings.STORAGES
     passwords = {
-        "the database": settings.DATABASES["default"].get("PASSWORD", ""),
-        "the cache": settings.CACHES["default"].get("OPTIONS", {}).get("password", ""),
+        "the database": databases["default"].get("PASSWORD", ""),
+        "the cache": caches["default"].get("OPTIONS", {}).get("password", ""),
     }
+    # One for all services, or one each: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_SSM.
+    endpoints = [url for name, url in os.environ.items() if name.startswith("AWS_ENDPOINT_URL")]
     return [
-        *database_errors(settings.DATABASES),
-        *cache_errors(settings.CACHES),
-        *aws_errors(settings.STORAGES, settings.AWS_ENDPOINT_URL, settings.AWS_CA_FILE),
+        *database_errors(databases),
+        *cache_errors(caches),
+        *aws_errors(storages, endpoints, settings.AWS_CA_FILE),
         *secret_errors(settings.SECRET_KEY, passwords),
         *browser_errors(settings),
         *list_errors(),

@@ -21,7 +21,7 @@ from django.core.cache import cache
 from django.core.files.storage import default_storage, storages
 from django.db import connection as default_connection
 
-from apps.encryption.tls import Peer
+from apps.encryption.tls import TIMEOUT, Peer
 from apps.secrets.ssm import ssm_client
 
 # A CA that signed nothing here, and whose key was thrown away.
@@ -44,8 +44,9 @@ class Seen:
 
 
 def address_of(host: str, port: int) -> str:
-    """The server's IP address: a name that no certificate here is made out to."""
-    return str(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][4][0])
+    """The IP address where the server answers: a name that no certificate is made out to."""
+    with socket.create_connection((host, port), timeout=TIMEOUT) as sock:
+        return str(sock.getpeername()[0])
 
 
 def _is_verification_failure(error: BaseException) -> bool:
@@ -57,7 +58,7 @@ def _is_verification_failure(error: BaseException) -> bool:
             "CERTIFICATE_VERIFY_FAILED",
             "certificate verify failed",
             "does not match host",
-            "SSL validation failed",
+            "doesn't match",
         )
     )
 
@@ -178,7 +179,8 @@ def _https_peer(client: Any) -> Peer:
 
 def _by_address(client: Any) -> str:
     peer = _https_peer(client)
-    return f"https://{address_of(peer.host, peer.port)}:{peer.port}"
+    address = address_of(peer.host, peer.port)
+    return f"https://{f'[{address}]' if ':' in address else address}:{peer.port}"
 
 
 def storage_peer() -> Peer:
@@ -188,12 +190,13 @@ def storage_peer() -> Peer:
 
 def storage_refuses(bend: Bend) -> bool:
     """Does the configured client refuse the real server when bent?"""
-    options = dict(settings.STORAGES["default"]["OPTIONS"])
+    configured: dict[str, Any] = settings.STORAGES["default"]
+    options = dict(configured["OPTIONS"])
     if bend is Bend.WRONG_CA:
         options["verify"] = STRANGER_CA
     else:
         options["endpoint_url"] = _by_address(default_storage.connection.meta.client)  # type: ignore[attr-defined]
-    bent: Any = storages.create_storage({**settings.STORAGES["default"], "OPTIONS": options})
+    bent: Any = storages.create_storage({**configured, "OPTIONS": options})
     client = bent.connection.meta.client
     return _refused(lambda: client.head_bucket(Bucket=bent.bucket_name), BotocoreSSLError)
 

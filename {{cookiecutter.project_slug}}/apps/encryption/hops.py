@@ -1,6 +1,7 @@
 """The list of hops and stores in `encryption.toml`, as data."""
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,6 +46,11 @@ class EncryptionList:
     hops: tuple[Hop, ...] = field(default_factory=tuple)
     stores: tuple[Store, ...] = field(default_factory=tuple)
 
+    def __iter__(self) -> Iterator[Hop | Store]:
+        """The hops, then the stores."""
+        yield from self.hops
+        yield from self.stores
+
 
 def _fields(entry: dict[str, object]) -> dict[str, object]:
     renamed = {"origins" if key == "from" else key: value for key, value in entry.items()}
@@ -62,11 +68,12 @@ def load(path: Path | None = None) -> EncryptionList:
     try:
         hops = tuple(Hop(**_fields(entry)) for entry in document.get("hop", []))  # type: ignore[arg-type]
         stores = tuple(Store(**_fields(entry)) for entry in document.get("store", []))  # type: ignore[arg-type]
-    except TypeError as error:
+    except (AttributeError, TypeError) as error:  # AttributeError: [hop] for [[hop]]
         raise ValueError(f"{path}: {error}") from error
-    names = [item.name for item in (*hops, *stores)]
+    listed = EncryptionList(hops=hops, stores=stores)
+    names = [item.name for item in listed]
     if not hops:
         raise ValueError(f"{path} lists no hop.")
     if len(names) != len(set(names)):
         raise ValueError(f"{path} uses a name twice: {sorted(names)}.")
-    return EncryptionList(hops=hops, stores=stores)
+    return listed

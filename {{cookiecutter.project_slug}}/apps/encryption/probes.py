@@ -82,7 +82,10 @@ def _answers_redis(reply: bytes) -> bool:
 
 
 def _answers_postgres(reply: bytes) -> bool:
-    # "R" asks for a password; "E" is the refusal "no pg_hba.conf entry".
+    # "R" asks for a password. An "E" refuses only if it is about authorization (28000:
+    # "no pg_hba.conf entry"); a server that is full or starting refuses TLS just as well.
+    if reply[:1] == b"E" and b"C28000\0" not in reply:
+        raise ConnectionError(f"the server could not be asked: {reply!r}")
     return reply[:1] == b"R"
 
 
@@ -217,7 +220,7 @@ def media(result: Result) -> None:
                 Bucket=default_storage.bucket_name,  # type: ignore[attr-defined]
                 Key=name,
             )
-            return head.get("ServerSideEncryption") == "aws:kms"
+            return bool(head.get("ServerSideEncryption") == "aws:kms")
         finally:
             default_storage.delete(name)
 
@@ -247,7 +250,7 @@ PROBES: dict[str, Callable[[Result], None]] = {
 
 def run(listed: EncryptionList, role: str) -> Iterator[Result]:
     """Probe every hop and store that `role` has, one after the other."""
-    for item in (*listed.hops, *listed.stores):
+    for item in listed:
         if role in item.probed_from:
             result = Result(item=item)
             PROBES[item.probe](result)

@@ -6,6 +6,7 @@ import struct
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 TIMEOUT = 5.0  # seconds
 
@@ -41,12 +42,16 @@ def _context(peer: Peer) -> ssl.SSLContext:
 
 def _connect(peer: Peer) -> socket.socket:
     sock = socket.create_connection((peer.host, peer.port), timeout=TIMEOUT)
-    if peer.postgres:
+    if not peer.postgres:
+        return sock
+    try:
         # https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
         sock.sendall(struct.pack("!ii", 8, 80877103))
         if (answer := sock.recv(1)) != b"S":
-            sock.close()
             raise ssl.SSLError(f"the server answered {answer!r} to SSLRequest: it has no TLS")
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
@@ -60,7 +65,7 @@ def handshake(peer: Peer) -> Session:
         _connect(peer) as sock,
         _context(peer).wrap_socket(sock, server_hostname=peer.server_name) as tls,
     ):
-        certificate = tls.getpeercert()
+        certificate: Any = tls.getpeercert()
         cipher = tls.cipher()
         if certificate is None or cipher is None:
             raise ssl.SSLError("the peer showed no certificate")
@@ -120,11 +125,12 @@ def accepts_stranger(peer: Peer) -> bool:
 def plaintext_reply(host: str, port: int, request: bytes) -> bytes:
     """Send `request` without TLS; return the first bytes of the reply, or nothing.
 
-    Raises `OSError` when nothing listens there.
+    Raises `OSError` when nothing listens there or the peer stays silent: a server of
+    TLS hangs up at once.
     """
     with socket.create_connection((host, port), timeout=TIMEOUT) as sock:
         try:
             sock.sendall(request)
             return sock.recv(64)
-        except (ConnectionError, TimeoutError):
+        except ConnectionError:
             return b""

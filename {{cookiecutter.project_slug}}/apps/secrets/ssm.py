@@ -30,9 +30,16 @@ def ssm_client(*, verify: str | None = None, endpoint_url: str | None = None) ->
 
     By default boto3 takes the CA bundle and the endpoint from the environment
     (`AWS_CA_BUNDLE`, `AWS_ENDPOINT_URL`); the arguments are for the probes, which
-    must see a wrong CA and a wrong name refused.
+    must see a wrong CA and a wrong name refused. Raises `ImproperlyConfigured` for an
+    endpoint without TLS: settings ask for secrets before any system check runs.
     """
-    return boto3.client("ssm", config=_CONFIG, verify=verify, endpoint_url=endpoint_url)
+    client = boto3.client("ssm", config=_CONFIG, verify=verify, endpoint_url=endpoint_url)
+    if not client.meta.endpoint_url.startswith("https://"):
+        raise ImproperlyConfigured(
+            f"The secret store's endpoint {client.meta.endpoint_url} is not https. Set "
+            "AWS_ENDPOINT_URL to an https:// address, or leave it unset on AWS."
+        )
+    return client
 
 
 class Secrets(Mapping[str, str]):
@@ -100,13 +107,14 @@ def load_secrets(
     The store is asked only if something is missing from `environ`. Raises
     `ImproperlyConfigured` that lists the names found in neither place.
     """
-    values = {name: environ[name] for name in names if environ.get(name)}
-    if missing := set(names) - values.keys():
+    wanted = set(names)
+    values = {name: environ[name] for name in wanted if environ.get(name)}
+    if missing := wanted - values.keys():
         stored = retriever.fetch()
         values |= {name: stored[name] for name in missing if stored.get(name)}
-    if missing := sorted(set(names) - values.keys()):
+    if missing := wanted - values.keys():
         raise ImproperlyConfigured(
-            f"Missing secrets: {', '.join(missing)}. Put each into the parameter store "
+            f"Missing secrets: {', '.join(sorted(missing))}. Put each into the parameter store "
             f"as a SecureString named {retriever.prefix}NAME, or inject it as an "
             "environment variable of the task."
         )

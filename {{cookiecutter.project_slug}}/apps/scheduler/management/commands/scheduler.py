@@ -34,5 +34,5 @@ class Command(BaseCommand):
         try:
             call_command(command)
             logger.info("scheduled_command_done", command=command)
-        except Exception:
+        except (Exception, SystemExit):
             logger.exception("scheduled_command_failed", command=command)

@@ -1,0 +1,33 @@
+"""The rendered project passes its own lint, types, tests and checks."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def make(project: Path, target: str) -> None:
+    """Run a target of the project's Makefile and show all of its output if it fails."""
+    theirs = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"}}
+    done = subprocess.run(
+        ["make", "--no-print-directory", target],
+        cwd=project,
+        env=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_checks_and_tests_pass_with_and_without_the_sample(own_project: Path) -> None:
+    make(own_project, "check")
+    make(own_project, "test")
+    make(own_project, "remove-sample")
+    assert not (own_project / "apps" / "notes").exists()
+    make(own_project, "check")
+    make(own_project, "test")
