@@ -1,16 +1,16 @@
 # The template's own targets. A generated project has a Makefile of its own.
 PROJECT := {{cookiecutter.project_slug}}
-UV := scripts/uv
+UV := sh scripts/uv
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lock
+.PHONY: help demo test lint lock bench
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: ## Generate a project with the default answers, run its whole stack, verify every hop
-	@UV=$(UV) sh scripts/demo
+	@sh scripts/demo
 
 test: lint ## Set everything up and run all tests; what this machine cannot run is skipped with its reason
 	@sh scripts/packages
@@ -25,3 +25,6 @@ lock: ## Lock the newest versions, of the template and of the project
 	$(UV) lock --upgrade
 	$(UV) lock --upgrade --project '$(PROJECT)'
 	$(UV) lock --upgrade --project '$(PROJECT)/services/aws'
+
+bench: ## Requests per second through the whole stack, as a ratio of gunicorn without TLS
+	sh benchmarks/notes_list

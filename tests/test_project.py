@@ -11,7 +11,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 def make(project: Path, target: str) -> None:
     """Run a target of the project's Makefile and show all of its output if it fails."""
-    theirs = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"}}
+    ours = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"}
+    theirs = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
         ["make", "--no-print-directory", target],
         cwd=project,

@@ -128,7 +128,7 @@ def environment() -> dict[str, str]:
     values = {"HTTPS_PORT": "8443", "HTTP_PORT": "8080"}
     for line in (ROOT / ".env").read_text().splitlines():
         name, separator, value = line.partition("=")
-        if separator and not name.startswith("#"):
+        if separator and name in PORTS:  # no secret goes into an environment
             values[name] = value
     ca = str(STATE / "credentials" / "app" / "ca.crt")
     values |= {

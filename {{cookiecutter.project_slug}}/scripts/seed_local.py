@@ -1,8 +1,9 @@
 """Fills the local stand-in for AWS with what `infra/` makes on AWS.
 
 A KMS key, the application's secrets as SecureStrings, and the bucket for uploads
-with SSE-KMS. Reads the SEED_ values from the environment, writes every one again at
-each start, and prints no value. Safe to repeat.
+with SSE-KMS. Writes every secret again at each start, and prints none. Safe to repeat.
+
+    python scripts/seed_local.py FILE    (FILE has lines SEED_NAME=value, as .env)
 """
 
 import os
@@ -45,31 +46,34 @@ def ensure_bucket(name: str, alias: str, region: str) -> None:
     s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": rules})
 
 
-def put_secrets(prefix: str, alias: str, region: str) -> None:
+def put_secrets(values: dict[str, str], prefix: str, alias: str, region: str) -> None:
     """Write each secret as a SecureString under the key."""
     ssm = boto3.client("ssm", region_name=region)
-    for name in SECRETS:
+    for name, value in values.items():
         ssm.put_parameter(
-            Name=prefix + name,
-            Value=os.environ[f"SEED_{name}"],
-            Type="SecureString",
-            KeyId=alias,
-            Overwrite=True,
+            Name=prefix + name, Value=value, Type="SecureString", KeyId=alias, Overwrite=True
         )
+
+
+def read_seeds(path: Path) -> dict[str, str]:
+    """Return the values of the lines `SEED_NAME=value`; exit if one is missing."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    pairs = [line.removeprefix("SEED_").split("=", 1) for line in lines if line.startswith("SEED_")]
+    values = {name: value for name, value in pairs if value}
+    if missing := [name for name in SECRETS if name not in values]:
+        sys.exit(f"seed: {path} lacks {', '.join(f'SEED_{n}' for n in missing)}. Run: make certs")
+    return {name: values[name] for name in SECRETS}
 
 
 def main() -> None:
-    """Seed everything, or say which value is missing."""
-    if missing := [name for name in SECRETS if not os.environ.get(f"SEED_{name}")]:
-        sys.exit(
-            f"seed: .env lacks {', '.join('SEED_' + name for name in missing)}. Run: make certs"
-        )
+    """Seed everything from the file named on the command line."""
+    values = read_seeds(Path(sys.argv[1]))
     region, slug, environment = PROJECT["region"], PROJECT["slug"], os.environ["ENVIRONMENT"]
     alias = f"alias/{slug}-{environment}"
     ensure_key(alias, region)
     ensure_bucket(f"{slug}-{environment}-media", alias, region)
-    put_secrets(f"/{slug}/{environment}/", alias, region)
-    print(f"seed: key, bucket and {len(SECRETS)} secrets are in place")
+    put_secrets(values, f"/{slug}/{environment}/", alias, region)
+    print(f"seed: key, bucket and {len(values)} secrets are in place")
 
 
 if __name__ == "__main__":

@@ -199,7 +199,6 @@ def check_encryption(
     """Run all of the above on the settings in force."""
     databases: dict[str, dict[str, Any]] = settings.DATABASES
     caches: dict[str, dict[str, Any]] = settings.CACHES
-    storages: dict[str, dict[str, Any]] = settings.STORAGES
     passwords = {
         "the database": databases["default"].get("PASSWORD", ""),
         "the cache": caches["default"].get("OPTIONS", {}).get("password", ""),
@@ -209,7 +208,7 @@ def check_encryption(
     return [
         *database_errors(databases),
         *cache_errors(caches),
-        *aws_errors(storages, endpoints, settings.AWS_CA_FILE),
+        *aws_errors(settings.STORAGES, endpoints, settings.AWS_CA_FILE),
         *secret_errors(settings.SECRET_KEY, passwords),
         *browser_errors(settings),
         *list_errors(),

@@ -190,13 +190,12 @@ def storage_peer() -> Peer:
 
 def storage_refuses(bend: Bend) -> bool:
     """Does the configured client refuse the real server when bent?"""
-    configured: dict[str, Any] = settings.STORAGES["default"]
-    options = dict(configured["OPTIONS"])
+    options = dict(settings.STORAGES["default"]["OPTIONS"])
     if bend is Bend.WRONG_CA:
         options["verify"] = STRANGER_CA
     else:
         options["endpoint_url"] = _by_address(default_storage.connection.meta.client)  # type: ignore[attr-defined]
-    bent: Any = storages.create_storage({**configured, "OPTIONS": options})
+    bent: Any = storages.create_storage({**settings.STORAGES["default"], "OPTIONS": options})
     client = bent.connection.meta.client
     return _refused(lambda: client.head_bucket(Bucket=bent.bucket_name), BotocoreSSLError)
 

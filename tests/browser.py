@@ -1,0 +1,89 @@
+"""A real browser that trusts one CA more, and says what it does not like about a page."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    Response,
+)
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+def launch(playwright: Playwright, ca: Path, home: Path) -> Browser:
+    """Start Debian's Chromium, headless, in a new home whose NSS database has the CA."""
+    database = home / ".pki" / "nssdb"
+    database.mkdir(parents=True)
+    nss = ("certutil", "-d", f"sql:{database}")
+    subprocess.run([*nss, "-N", "--empty-password"], check=True)
+    subprocess.run([*nss, "-A", "-t", "C,,", "-n", "development CA", "-i", ca], check=True)
+    # Chromium's own sandbox does not work for root. It has nothing to do with TLS.
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+    return playwright.chromium.launch(
+        executable_path=CHROMIUM, args=sandbox, env={**os.environ, "HOME": str(home)}
+    )
+
+
+class Visit:
+    """A page without JavaScript, all that went wrong on it, and the TLS of its responses."""
+
+    def __init__(self, browser: Browser, site: str, **options: Any) -> None:
+        """Open an empty page. `site` is the only origin that it may load from."""
+        self.site = site
+        self.problems: list[str] = []
+        self.downloads: set[str] = set()
+        context = browser.new_context(base_url=site, java_script_enabled=False, **options)
+        context.set_default_timeout(20_000)
+        self.page: Page = context.new_page()
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        self.page.on("request", self._request)
+        self.page.on("requestfailed", self._failed)
+        self.page.on("response", self._response)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        self.problems.append(f"console: {message.type}: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if not request.url.startswith(f"{self.site}/"):
+            self.problems.append(f"request to elsewhere: {request.url}")
+
+    def _failed(self, request: Request) -> None:
+        # A navigation that turns out to be a download is aborted as a navigation.
+        if request.url not in self.downloads:
+            self.problems.append(f"failed: {request.url}: {request.failure}")
+
+    def _response(self, response: Response) -> None:
+        if response.status >= 400:
+            self.problems.append(f"status {response.status}: {response.url}")
+
+    def go(self, path: str) -> None:
+        self.page.goto(path)
+
+    def fill(self, **fields: str) -> None:
+        """Fill in a form's fields, by name, and send it."""
+        for name, value in fields.items():
+            field = self.page.locator(f"main form [name={name}]")
+            if field.get_attribute("type") == "file":
+                field.set_input_files(value)
+            else:
+                field.fill(value)
+        self.page.locator("main form button[type=submit]").click()
+
+    def text(self) -> str:
+        return self.page.locator("main").inner_text()
+
+    def download(self, link: str) -> tuple[str, bytes]:
+        """Follow the link; return the name and the content of the file it gives."""
+        anchor = self.page.get_by_role("link", name=link)
+        self.downloads.add(self.site + str(anchor.get_attribute("href")))
+        with self.page.expect_download() as download:
+            anchor.click()
+        return download.value.suggested_filename, download.value.path().read_bytes()
