@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import botocore.endpoint
 import pytest
 from django.conf import settings as django_settings
 from django.db import ConnectionHandler
@@ -53,6 +55,8 @@ def configure(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Iterator
     Call it with environment variables, above all the servers' addresses; `weaken`
     may change the loaded settings before they are in force.
     """
+    # botocore tries a refused connection again; without its pauses.
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _seconds: None))
     with ExitStack() as stack:
 
         def configured(

@@ -1,6 +1,7 @@
 """Small servers in threads, good and false ones, that record what they are told."""
 
 import contextlib
+import re
 import socket
 import ssl
 import struct
@@ -16,17 +17,24 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 REACHED = "the server was reached"
 
 
+OLD = ssl.TLSVersion.TLSv1_1
+
+
 def tls(
-    credentials: Path, *, client_ca: Path | None = None, only: ssl.TLSVersion | None = None
+    credentials: Path,
+    *,
+    client_ca: Path | None = None,
+    oldest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    newest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
 ) -> ssl.SSLContext:
     """A server's context; `client_ca` asks for a certificate of that CA."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=client_ca)
     if client_ca:
         context.verify_mode = ssl.CERT_REQUIRED
-    if only:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            context.minimum_version = context.maximum_version = only
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version, context.maximum_version = oldest, newest
+    if oldest < ssl.TLSVersion.TLSv1_2:
         context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.load_cert_chain(credentials / "tls.crt", credentials / "tls.key")
     return context
@@ -83,6 +91,12 @@ class Server:
         raise NotImplementedError
 
 
+def _is_whole(request: bytes) -> bool:
+    head, separator, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+    return bool(separator) and len(body) >= int(length[1] if length else 0)
+
+
 class HTTPServer(Server):
     """Answers every request with what `answer` makes of it."""
 
@@ -93,7 +107,7 @@ class HTTPServer(Server):
         request = connection.recv(65536)
         if not request.startswith((b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ")):
             return
-        while b"\r\n\r\n" not in request and (some := connection.recv(65536)):
+        while not _is_whole(request) and (some := connection.recv(65536)):
             request += some
         self.received.append(request)
         body = b"" if request.startswith(b"HEAD ") else self.answer(request)

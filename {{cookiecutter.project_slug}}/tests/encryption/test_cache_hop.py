@@ -1,6 +1,5 @@
 """Application to cache, through Django's cache as `config.settings` configures it."""
 
-import ssl
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from django.core.cache import cache
 
 from tests.encryption.certificates import Authority
 from tests.encryption.conftest import Configure
-from tests.encryption.servers import RedisServer, tls
+from tests.encryption.servers import OLD, RedisServer, tls
 
 
 @pytest.mark.proves("cache", "positive")
@@ -57,5 +56,5 @@ def test_plaintext_in_its_place_is_refused(configure: Configure) -> None:
 
 @pytest.mark.proves("cache", "negative")
 def test_tls_1_1_is_refused(configure: Configure, authority: Authority) -> None:
-    old = tls(authority.of("cache"), only=ssl.TLSVersion.TLSv1_1)
+    old = tls(authority.of("cache"), oldest=OLD, newest=OLD)
     assert "version" in refused(RedisServer(old), configure).lower()

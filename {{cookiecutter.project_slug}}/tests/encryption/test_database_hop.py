@@ -1,6 +1,5 @@
 """Application to PostgreSQL, through the parameters of Django's own connection."""
 
-import ssl
 from pathlib import Path
 
 import psycopg
@@ -10,7 +9,7 @@ from apps.encryption import clients
 from tests.config.running import SECRETS
 from tests.encryption.certificates import Authority
 from tests.encryption.conftest import Configure
-from tests.encryption.servers import REACHED, PostgresServer, tls
+from tests.encryption.servers import OLD, REACHED, PostgresServer, tls
 
 
 def connect(server: PostgresServer, configure: Configure, **variables: str) -> str:
@@ -64,7 +63,7 @@ def test_plaintext_in_its_place_is_refused(configure: Configure) -> None:
 
 @pytest.mark.proves("database", "negative")
 def test_tls_1_1_is_refused(configure: Configure, authority: Authority) -> None:
-    old = tls(authority.of("postgres"), only=ssl.TLSVersion.TLSv1_1)
+    old = tls(authority.of("postgres"), oldest=OLD, newest=OLD)
     assert "version" in refused(PostgresServer(old), configure)
 
 

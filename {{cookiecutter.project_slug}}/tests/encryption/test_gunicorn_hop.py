@@ -32,7 +32,7 @@ def test_the_proxy_is_served(port: int, authority: Authority) -> None:
     context = client(authority, authority.of("proxy") / "client")
     answer = ask(port, context, name="app.internal")
     assert answer.startswith(b"HTTP/1.1 200 OK")
-    assert answer.endswith(b"served over https")
+    assert b"served over https" in answer
 
 
 def refused(port: int, context: ssl.SSLContext) -> str:

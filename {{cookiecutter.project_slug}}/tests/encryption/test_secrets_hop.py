@@ -1,6 +1,5 @@
 """Application to secret store, through the loader that `config.settings` calls."""
 
-import ssl
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 from apps.secrets.ssm import SSMSecretsRetriever
 from tests.encryption.certificates import Authority
 from tests.encryption.conftest import Configure
-from tests.encryption.servers import HTTPServer, tls
+from tests.encryption.servers import OLD, HTTPServer, tls
 
 PREFIX = "/shop/production/"
 
@@ -57,7 +56,7 @@ def test_plaintext_in_its_place_is_refused(configure: Configure) -> None:
 
 @pytest.mark.proves("secrets", "negative")
 def test_tls_1_1_is_refused(configure: Configure, authority: Authority) -> None:
-    old = tls(authority.of("aws"), only=ssl.TLSVersion.TLSv1_1)
+    old = tls(authority.of("aws"), oldest=OLD, newest=OLD)
     assert "version" in refused(HTTPServer(old), configure).lower()
 
 

@@ -1,6 +1,5 @@
 """Application to object storage, through the storage that `config.settings` configures."""
 
-import ssl
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from django.core.files.storage import default_storage
 
 from tests.encryption.certificates import Authority
 from tests.encryption.conftest import Configure
-from tests.encryption.servers import HTTPServer, tls
+from tests.encryption.servers import OLD, HTTPServer, tls
 
 
 @pytest.mark.proves("storage", "positive")
@@ -55,5 +54,5 @@ def test_plaintext_in_its_place_is_refused(configure: Configure) -> None:
 
 @pytest.mark.proves("storage", "negative")
 def test_tls_1_1_is_refused(configure: Configure, authority: Authority) -> None:
-    old = tls(authority.of("aws"), only=ssl.TLSVersion.TLSv1_1)
+    old = tls(authority.of("aws"), oldest=OLD, newest=OLD)
     assert "version" in refused(HTTPServer(old), configure).lower()
