@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["stack"]
+
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE_FOLDER = "{{cookiecutter.project_slug}}"
 

@@ -6,6 +6,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -154,6 +156,14 @@ class Stack(ABC):
     def clean(self) -> None:
         self.run("make", "clean")
 
+    def destroy(self) -> None:
+        """Remove everything, whatever state the stack is in, and fail if `clean` did not."""
+        try:
+            self.clean()
+            assert self.leftovers() == []
+        finally:
+            self.remove()
+
     def manage(self, *arguments: str) -> str:
         """Run a command of manage.py in the running application."""
         return self.run(*self.inside("app"), "python", "manage.py", *arguments)
@@ -176,6 +186,10 @@ class Stack(ABC):
     @abstractmethod
     def log(self) -> str:
         """The end of the log."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Remove what `make clean` keeps or could not stop."""
 
     @abstractmethod
     def leftovers(self) -> list[str]:
@@ -205,9 +219,8 @@ class DockerStack(Stack):
             found += self.run("docker", kind, "ls", "-q", *of_all, "--filter", label).split()
         return found
 
-    def remove_images(self) -> None:
-        """Remove what `up` built; `make clean` keeps it for the next start."""
-        images = [f"{self.name}-{image}" for image in ("app", "aws", "proxy")]
+    def remove(self) -> None:
+        images = [f"{self.name}-{image}" for image in ("app", "aws", "cache", "postgres", "proxy")]
         self._run(("docker", "image", "rm", "--force", *images), self.env)
 
     def in_network(self, image: str, *command: str) -> subprocess.CompletedProcess[str]:
@@ -238,10 +251,10 @@ class NativeStack(Stack):
             return "(no log)"
         return "\n".join((self.state / "log").read_text().splitlines()[-LOG_LINES:])
 
-    def processes(self) -> list[str]:
+    def processes(self) -> dict[int, str]:
         """Processes that this stack started: they run in, or know, its folders."""
         signs = [bytes(self.state), bytes(self.project)]
-        found = []
+        found = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 command = (process / "cmdline").read_bytes()
@@ -250,12 +263,19 @@ class NativeStack(Stack):
             except OSError:  # it has ended
                 continue
             if any(sign in known for sign in signs):
-                found.append(f"process {process.name} {command.replace(b'\0', b' ').decode()}")
+                found[int(process.name)] = command.replace(b"\0", b" ").decode()
         return found
 
     def leftovers(self) -> list[str]:
         found = [f"port {port}" for port in self.ports if listens(port)]
-        return [*found, *self.processes(), *([str(self.state)] if self.state.exists() else [])]
+        found += [f"process {number} {command}" for number, command in self.processes().items()]
+        return [*found, *([str(self.state)] if self.state.exists() else [])]
+
+    def remove(self) -> None:
+        for number in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        shutil.rmtree(self.state, ignore_errors=True)
 
 
 # Fixtures ----------------------------------------------------------------------------
@@ -318,8 +338,7 @@ def native(new_project: Callable[[], Path], tools: Path) -> Iterator[NativeStack
         stack.up()
         yield stack
     finally:
-        stack.clean()
-    assert stack.leftovers() == []
+        stack.destroy()
 
 
 @pytest.fixture(scope="session")
@@ -331,9 +350,7 @@ def docker(new_project: Callable[[], Path], tools: Path) -> Iterator[DockerStack
         stack.run("docker", "compose", "up", "--detach", "--wait")
         yield stack
     finally:
-        stack.clean()
-        stack.remove_images()
-    assert stack.leftovers() == []
+        stack.destroy()
 
 
 @pytest.fixture(

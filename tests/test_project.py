@@ -1,10 +1,12 @@
-"""The rendered project passes its own lint, types, tests and checks."""
+"""The project passes its own lint, types and tests: rendered, and as the template has it."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import TEMPLATE_FOLDER
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -32,3 +34,8 @@ def test_checks_and_tests_pass_with_and_without_the_sample(own_project: Path) ->
     assert not (own_project / "apps" / "notes").exists()
     make(own_project, "check")
     make(own_project, "test")
+
+
+def test_checks_pass_on_the_template_folder_itself(template: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(template / TEMPLATE_FOLDER, tmp_path / TEMPLATE_FOLDER)
+    make(copy, "check")
