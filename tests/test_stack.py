@@ -28,8 +28,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PASSWORD = "correct horse battery staple"  # noqa: S105
 IMAGES = ROOT / "docs" / "images"
-PHONE: ViewportSize = {"width": 390, "height": 780}
-DESKTOP: ViewportSize = {"width": 1000, "height": 720}
+BANNER: ViewportSize = {"width": 1000, "height": 410}
+DESKTOP: ViewportSize = {"width": 1000, "height": 910}
+PHONE: ViewportSize = {"width": 390, "height": 850}
 
 
 def png(width: int, height: int) -> bytes:
@@ -65,11 +66,12 @@ def browser(
         yield chromium
 
 
-def picture_of(visit: Visit, stack: Stack, name: str) -> None:
+def picture_of(visit: Visit, stack: Stack, name: str, size: ViewportSize) -> None:
     """Renew a picture in docs/images, if asked to."""
     if os.environ.get("UPDATE_SCREENSHOTS") == "1" and stack.mode == "native":
         IMAGES.mkdir(parents=True, exist_ok=True)
-        visit.page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
+        visit.page.set_viewport_size(size)
+        visit.page.screenshot(path=IMAGES / f"{name}.png")
 
 
 def sign_up(visit: Visit, email: str) -> None:
@@ -131,10 +133,10 @@ def test_journey(stack: Stack, browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "holiday.png"
     file.write_bytes(png(1200, 800))
     email = f"journey-{stack.mode}@example.com"
-    visit = Visit(browser, stack.url, viewport=DESKTOP)
+    visit = Visit(browser, stack.url)
 
     visit.go("/")
-    picture_of(visit, stack, "home")
+    picture_of(visit, stack, "home", BANNER)
     sign_up(visit, email)
     log_out_and_in(visit, email)
     expiring = write_note(visit, "Gone soon", file)
@@ -142,9 +144,8 @@ def test_journey(stack: Stack, browser: Browser, tmp_path: Path) -> None:
     address = write_note(visit, "Holiday by the sea", file)
     see_thumbnail(visit)
     assert visit.download("Download") == ("holiday.png", file.read_bytes())
-    picture_of(visit, stack, "note")
-    visit.page.set_viewport_size(PHONE)
-    picture_of(visit, stack, "note-phone")
+    picture_of(visit, stack, "note", DESKTOP)
+    picture_of(visit, stack, "note-phone", PHONE)
 
     objects = stack.shell(
         "from django.utils import timezone\n"
@@ -189,7 +190,7 @@ def test_the_browser_sees_tls_13_and_our_ca(stack: Stack, browser: Browser) -> N
 
 def test_status_page(stack: Stack, browser: Browser) -> None:
     email = f"status-{stack.mode}@example.com"
-    visit = Visit(browser, stack.url, viewport=DESKTOP)
+    visit = Visit(browser, stack.url)
     sign_up(visit, email)
 
     unwatched = Visit(browser, stack.url, storage_state=visit.page.context.storage_state())
@@ -206,24 +207,26 @@ def test_status_page(stack: Stack, browser: Browser) -> None:
         assert section.locator("h2 .badge.ok").count() == 1
     assert visit.page.locator("h1 .badge.ok").count() == 1
     assert visit.page.locator(".badge.bad").count() == 0
-    picture_of(visit, stack, "status")
+    picture_of(visit, stack, "status", DESKTOP)
     assert visit.problems == []
 
 
 def test_verify(stack: Stack) -> None:
     said = stack.run("make", "verify")
-    roles = {role for item in stack.listed for role in item["probed_from"]} - {"release"}
-    for role in roles:
+    for role in ("app", "worker", "scheduler"):
         names = [item["name"] for item in stack.listed if role in item["probed_from"]]
         assert f"All {len(names)} hops and stores of '{role}' hold" in said
-        verification = stack.verify(role)
-        assert verification.exit_status == 0, verification
-        assert [result["name"] for result in verification.results] == names
 
 
 @pytest.mark.docker
 def test_docker_clean_leaves_nothing(docker: DockerStack) -> None:
     assert docker.leftovers() != []
+    docker.run("docker", "compose", "stop")
+    states = docker.run(
+        "docker", "compose", "ps", "--all", "--format", "{{.Service}} {{.ExitCode}}"
+    )
+    # 137: it did not end when asked to, and was killed after ten seconds.
+    assert {state for state in states.splitlines() if not state.endswith(" 0")} == set()
     docker.clean()
     assert docker.leftovers() == []
 
@@ -262,7 +265,7 @@ def test_native_ctrl_c_leaves_nothing_running(new_project: Callable[[], Path], t
             assert wait_until(lambda: not stack.processes(), 20), stack.processes()
             assert not [port for port in stack.ports if listens(port)]
         stack.up()
-        assert stack.verify("worker").exit_status == 0
-    finally:
         stack.clean()
-    assert stack.leftovers() == []
+        assert stack.leftovers() == []
+    finally:
+        stack.destroy()

@@ -2,7 +2,7 @@
 
 up: certs ## Start the whole stack and wait until it serves
 	$(UV) sync --locked --quiet
-	$(UV) sync --locked --quiet --project services/aws
+	$(UV) sync --locked --quiet --no-dev --project services/aws
 	$(RUN) python scripts/native.py up
 
 down: ## Stop the stack; the data stay

@@ -25,8 +25,16 @@ _MIN_SECRET_KEY = 50
 _MIN_PASSWORD = 20
 
 
+class EncryptionError(Error):
+    """An error that SILENCED_SYSTEM_CHECKS does not silence."""
+
+    def is_silenced(self) -> bool:
+        """No."""
+        return False
+
+
 def _error(number: int, message: str, hint: str) -> Error:
-    return Error(message, hint=hint, id=f"encryption.E{number:03}")
+    return EncryptionError(message, hint=hint, id=f"encryption.E{number:03}")
 
 
 def _is_file(value: object) -> bool:

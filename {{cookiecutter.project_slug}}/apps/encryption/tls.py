@@ -1,5 +1,6 @@
 """What a TLS peer does, seen from outside with the standard library alone."""
 
+import contextlib
 import socket
 import ssl
 import struct
@@ -9,6 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 TIMEOUT = 5.0  # seconds
+
+# The first byte of a TLS record: https://www.rfc-editor.org/rfc/rfc8446#section-5.1
+_ALERT, _HANDSHAKE = b"\x15", b"\x16"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +83,12 @@ def handshake(peer: Peer) -> Session:
 
 
 def accepts_version(peer: Peer, version: ssl.TLSVersion) -> bool:
-    """Does the peer complete a handshake at `version` or below?
+    """Does the peer go on with a client that offers `version` at most?
 
-    Raises `ssl.SSLError` when this client could not even ask (an OpenSSL without
-    that version), so that "not asked" is never read as "refused".
+    Its first answer decides: a handshake message (ServerHello) goes on, an alert or
+    hanging up refuses. What follows may fail for another reason, such as a missing
+    client certificate. Raises `ssl.SSLError` when this client could not even ask (an
+    OpenSSL without that version), so that "not asked" is never read as "refused".
     """
     context = _context(peer)
     with warnings.catch_warnings():
@@ -90,16 +96,19 @@ def accepts_version(peer: Peer, version: ssl.TLSVersion) -> bool:
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = version
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    hello = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname=peer.server_name)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
     with _connect(peer) as sock:
         try:
-            with context.wrap_socket(sock, server_hostname=peer.server_name):
-                return True
+            sock.sendall(hello.read())
+            kind = sock.recv(1)
         except ConnectionError:
             return False
-        except ssl.SSLError as error:
-            if "ALERT" in (error.reason or "") or isinstance(error, ssl.SSLEOFError):
-                return False
-            raise
+    if kind not in (_HANDSHAKE, _ALERT, b""):
+        raise ssl.SSLError(f"the peer does not speak TLS: it answered {kind!r}")
+    return kind == _HANDSHAKE
 
 
 def accepts_stranger(peer: Peer) -> bool:

@@ -3,6 +3,7 @@
 import os
 import runpy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -24,6 +25,7 @@ def environment(ca_file: str, **more: str) -> dict[str, str]:
         "DATABASE_CA_FILE": ca_file,
         "CACHE_HOST": "localhost",
         "CACHE_CA_FILE": ca_file,
+        "STATIC_ROOT": str(Path(ca_file).parent),
         "MEDIA_BUCKET": "media",
         "AWS_CA_BUNDLE": ca_file,
         "AWS_DEFAULT_REGION": "eu-central-1",

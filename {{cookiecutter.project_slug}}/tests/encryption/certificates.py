@@ -1,5 +1,7 @@
 """Certificates for the tests, made by the project's own `scripts/certs`."""
 
+# ruff: noqa: S603, S607 (the tests run the project's own programs)
+
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -11,7 +11,7 @@ from typing import Any
 import botocore.endpoint
 import pytest
 from django.conf import settings as django_settings
-from django.db import ConnectionHandler
+from django.db.utils import ConnectionHandler
 from django.test import override_settings
 
 from apps.encryption import clients

@@ -1,5 +1,7 @@
 """gunicorn and NGINX as the project runs them, as processes of a test."""
 
+# ruff: noqa: S603 (the tests run the project's own programs)
+
 import contextlib
 import os
 import socket

@@ -33,6 +33,12 @@ class Resets(HangsUp):
     reset = True
 
 
+class Talkative(Server):
+    def open(self, connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
 class SaysNothing(Server):
     def open(self, connection: socket.socket) -> None:
         while connection.recv(65536):
@@ -95,6 +101,14 @@ def test_old_versions_are_seen_where_they_are_accepted(authority: Authority) -> 
         assert not accepts_version(peer(server, authority), TLS_1_2)
 
 
+def test_an_old_version_is_seen_although_a_certificate_is_asked(authority: Authority) -> None:
+    asks = authority.certificate
+    with HTTPServer(tls(authority.of("app"), client_ca=asks)) as server:
+        assert accepts_version(peer(server, authority), TLS_1_2)
+    with HTTPServer(tls(authority.of("app"), client_ca=asks, oldest=TLS_1_3)) as server:
+        assert not accepts_version(peer(server, authority), TLS_1_2)
+
+
 @pytest.mark.parametrize("kind", [HangsUp, Resets])
 def test_hanging_up_is_a_refusal(kind: type[Server], authority: Authority) -> None:
     with kind(None) as server:
@@ -104,11 +118,16 @@ def test_hanging_up_is_a_refusal(kind: type[Server], authority: Authority) -> No
 
 
 def test_what_could_not_be_asked_is_no_refusal(authority: Authority, stranger: Authority) -> None:
-    with HTTPServer(tls(authority.of("aws"))) as server:
-        with pytest.raises(ssl.SSLError, match="certificate verify failed"):
-            accepts_version(peer(server, stranger), TLS_1_2)
-        with pytest.raises(ssl.SSLError, match="certificate verify failed"):
-            accepts_stranger(peer(server, stranger))
+    with (
+        HTTPServer(tls(authority.of("aws"))) as server,
+        pytest.raises(ssl.SSLError, match="certificate verify failed"),
+    ):
+        accepts_stranger(peer(server, stranger))
+    with (
+        Talkative(None) as server,
+        pytest.raises(ssl.SSLError, match="does not speak TLS: it answered b'H'"),
+    ):
+        accepts_version(peer(server, authority), OLD)
     nobody = Peer(host="127.0.0.1", port=free_port(), server_name="localhost")
     with pytest.raises(ConnectionRefusedError):
         accepts_version(nobody, OLD)

@@ -1,0 +1,83 @@
+"""One settings file for every environment, and the project's names."""
+
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config import context_processors, project
+from config.project import BASE_DIR
+from tests.config import running
+
+CA_FILE = "/run/credentials/ca.crt"
+
+
+def test_no_variable_changes_how_a_peer_is_verified() -> None:
+    """Whatever is called like a switch, the settings that verify stay the same."""
+    switches = {
+        name: value
+        for value in ("0", "false", "off", "disable")
+        for name in ("DEBUG", "DATABASE_SSLMODE", "PGSSLMODE", "CACHE_SSL", "SSL_VERIFY", "USE_SSL")
+    }
+    plain = running.load(running.environment(CA_FILE))
+    other = running.load(running.environment(CA_FILE, **switches))
+    for name in ("DATABASES", "CACHES", "STORAGES", "DEBUG", "SECURE_SSL_REDIRECT"):
+        assert plain[name] == other[name]
+
+
+def test_secrets_go_where_they_are_used() -> None:
+    loaded = running.load(running.environment(CA_FILE))
+    assert loaded["SECRET_KEY"] == running.SECRETS["SECRET_KEY"]
+    assert loaded["DATABASES"]["default"]["PASSWORD"] == running.SECRETS["DATABASE_PASSWORD"]
+    assert loaded["CACHES"]["default"]["OPTIONS"]["password"] == running.SECRETS["CACHE_PASSWORD"]
+    assert "PASSWORD" not in loaded["CACHES"]["default"]["LOCATION"]
+    assert loaded["SECRETS_PREFIX"] == f"/{loaded['PROJECT'].slug}/production/"
+
+
+@pytest.mark.parametrize(
+    "name", ["ENVIRONMENT", "DATABASE_HOST", "DATABASE_CA_FILE", "CACHE_HOST", "CACHE_CA_FILE"]
+)
+def test_an_address_that_is_missing_stops_the_start(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    variables = running.environment(CA_FILE)
+    del variables[name]
+    with pytest.raises(ImproperlyConfigured, match=name):
+        running.load(variables)
+
+
+def test_forwarding_headers_are_not_trusted() -> None:
+    """gunicorn speaks TLS itself, so no header says whether a request was secure."""
+    loaded = running.load(running.environment(CA_FILE))
+    assert "SECURE_PROXY_SSL_HEADER" not in loaded
+    assert "USE_X_FORWARDED_HOST" not in loaded
+
+
+def test_the_host_is_the_project_s_domain_unless_named() -> None:
+    assert running.load(running.environment(CA_FILE))["ALLOWED_HOSTS"] == [project.load().domain]
+    named = running.load(running.environment(CA_FILE, ALLOWED_HOSTS="localhost,127.0.0.1"))
+    assert named["ALLOWED_HOSTS"] == ["localhost", "127.0.0.1"]
+
+
+def test_lines_are_json_except_on_a_laptop() -> None:
+    def renderer(environment: str) -> str:
+        loaded = running.load(running.environment(CA_FILE) | {"ENVIRONMENT": environment})
+        return type(loaded["LOGGING"]["formatters"]["structured"]["processors"][-1]).__name__
+
+    assert renderer("production") == "JSONRenderer"
+    assert renderer("local") == "ConsoleRenderer"
+
+
+def test_the_project_s_names_are_complete(tmp_path: Path) -> None:
+    text = (BASE_DIR / "project.toml").read_text()
+    (tmp_path / "fewer.toml").write_text(text.replace("slug =", "#"))
+    with pytest.raises(TypeError, match="slug"):
+        project.load(tmp_path / "fewer.toml")
+    (tmp_path / "more.toml").write_text(text + '\ncolour = "red"\n')
+    with pytest.raises(TypeError, match="colour"):
+        project.load(tmp_path / "more.toml")
+
+
+def test_templates_know_the_project(rf: object) -> None:
+    assert context_processors.project(None) == {"project": project.load()}  # type: ignore[arg-type]
