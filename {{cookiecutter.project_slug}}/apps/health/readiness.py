@@ -23,7 +23,8 @@ def _cache() -> str:
 
 
 def _storage() -> str:
-    default_storage.exists("readyz")
+    client = default_storage.connection.meta.client  # type: ignore[attr-defined]
+    client.head_bucket(Bucket=default_storage.bucket_name)  # type: ignore[attr-defined]
     return handshake(storage_peer()).version
 
 

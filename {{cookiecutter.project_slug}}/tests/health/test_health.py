@@ -95,12 +95,14 @@ def test_each_part_really_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "storage_peer", lambda: "peer")
     monkeypatch.setattr(readiness, "handshake", lambda peer: seen if peer == "peer" else None)
     cache = SimpleNamespace(get=lambda _key: asked.append("cache"))
-    storage = SimpleNamespace(exists=lambda _name: asked.append("storage"))
+    client = SimpleNamespace(head_bucket=lambda **which: asked.append(which["Bucket"]))
+    connection = SimpleNamespace(meta=SimpleNamespace(client=client))
+    storage = SimpleNamespace(bucket_name="bucket", connection=connection)
     monkeypatch.setattr(readiness, "cache", cache)
     monkeypatch.setattr(readiness, "default_storage", storage)
     good = {"ok": True, "tls": "TLSv1.3"}
     assert answer() == {"database": good, "cache": good, "storage": good}
-    assert asked == ["cache", "storage"]
+    assert asked == ["cache", "bucket"]
 
 
 def test_offline_nothing_is_ready(db: None) -> None:

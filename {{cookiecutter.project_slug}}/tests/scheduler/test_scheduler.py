@@ -72,7 +72,13 @@ def ran(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[str]:
     return names
 
 
-def test_once_runs_what_is_due_and_ends(ran: list[str], caplog: pytest.LogCaptureFixture) -> None:
+def test_once_runs_what_is_due_and_ends(
+    ran: list[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slept(_seconds: float) -> None:
+        pytest.fail("it goes on")
+
+    monkeypatch.setattr(scheduler, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=slept))
     call_command("scheduler", "--once")
     assert ran == ["fails", "exits", "works"]
     assert "broken on purpose" in caplog.text
