@@ -51,13 +51,13 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 30) -> bool:
+def wait_until(condition: Callable[[], object], seconds: float = 30, every: float = 0.05) -> bool:
     """Ask again and again; return whether the answer was true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(0.05)
+        time.sleep(every)
     return True
 
 

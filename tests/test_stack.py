@@ -234,7 +234,7 @@ def test_docker_clean_leaves_nothing(docker: DockerStack) -> None:
 # Native mode -------------------------------------------------------------------------
 
 
-def interrupt(stack: NativeStack, moment: Callable[[], bool]) -> None:
+def interrupt(stack: NativeStack, moment: Callable[[], object]) -> None:
     """Press Ctrl-C in `make up` at the moment."""
     terminal = subprocess.Popen(
         ["make", "up"],
@@ -245,7 +245,7 @@ def interrupt(stack: NativeStack, moment: Callable[[], bool]) -> None:
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    assert wait_until(lambda: moment() or terminal.poll() is not None, 60)
+    assert wait_until(lambda: moment() or terminal.poll() is not None, 60, every=0.002)
     assert terminal.poll() is None, "it ended before the moment came"
     os.killpg(terminal.pid, signal.SIGINT)
     said, _ = terminal.communicate(timeout=30)
@@ -257,10 +257,14 @@ def interrupt(stack: NativeStack, moment: Callable[[], bool]) -> None:
 def test_native_ctrl_c_leaves_nothing_running(new_project: Callable[[], Path], tools: Path) -> None:
     require_native()
     stack = NativeStack(new_project(), tools)
-    database = int(stack.addresses["DATABASE_PORT"])
+    initdb, log = stack.state / "postgres.new" / "PG_VERSION", stack.state / "log"
     try:
-        initdb = (stack.state / "postgres.new" / "PG_VERSION").exists
-        for moment in (initdb, lambda: listens(database)):
+        for moment in (
+            initdb.exists,  # it prepares
+            lambda: log.exists() and log.stat().st_size,  # it starts servers
+            lambda: log.exists() and " app.1 " in log.read_text(),  # it waits
+        ):
+            log.unlink(missing_ok=True)
             interrupt(stack, moment)
             assert wait_until(lambda: not stack.processes(), 20), stack.processes()
             assert not [port for port in stack.ports if listens(port)]
