@@ -38,7 +38,6 @@ class Visit:
         """Open an empty page. `site` is the only origin that it may load from."""
         self.site = site
         self.problems: list[str] = []
-        self.downloads: set[str] = set()
         context = browser.new_context(base_url=site, java_script_enabled=False, **options)
         context.set_default_timeout(20_000)
         self.page: Page = context.new_page()
@@ -56,8 +55,8 @@ class Visit:
             self.problems.append(f"request to elsewhere: {request.url}")
 
     def _failed(self, request: Request) -> None:
-        # A navigation that turns out to be a download is aborted as a navigation.
-        if request.url not in self.downloads:
+        # Aborted: the next page was asked for early, or a page turned out to be a download.
+        if request.failure != "net::ERR_ABORTED":
             self.problems.append(f"failed: {request.url}: {request.failure}")
 
     def _response(self, response: Response) -> None:
@@ -82,8 +81,6 @@ class Visit:
 
     def download(self, link: str) -> tuple[str, bytes]:
         """Follow the link; return the name and the content of the file it gives."""
-        anchor = self.page.get_by_role("link", name=link)
-        self.downloads.add(self.site + str(anchor.get_attribute("href")))
         with self.page.expect_download() as download:
-            anchor.click()
+            self.page.get_by_role("link", name=link).click()
         return download.value.suggested_filename, download.value.path().read_bytes()

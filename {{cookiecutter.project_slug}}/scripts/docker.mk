@@ -1,7 +1,7 @@
 .PHONY: up down clean logs shell verify
 
 up: certs ## Start the whole stack and wait until it serves
-	docker compose up --build --detach --wait
+	docker compose up --build --detach --wait || { docker compose logs --tail 40; exit 1; }
 	@echo "Ready at https://$$(docker compose port proxy 8443 | sed 's/127.0.0.1/localhost/')"
 
 down: ## Stop the stack; the data stay

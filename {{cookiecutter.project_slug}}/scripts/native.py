@@ -171,7 +171,7 @@ def prepare(env: dict[str, str], postgres_bin: Path) -> None:
     """Lay out the state directory and make the database cluster, once."""
     for name in ("credentials", "cache", "aws", "run-proxy", "conf-postgres"):
         (STATE / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in ("postgresql.conf", "pg_hba.conf"):
+    for name in ("postgresql.conf", "pg_hba.conf", "start"):
         shutil.copyfile(ROOT / "services" / "postgres" / name, STATE / "conf-postgres" / name)
     subprocess.run(
         ["sh", "services/credentials/install", ".local/certs", ".env", STATE / "credentials"],
