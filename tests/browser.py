@@ -2,12 +2,14 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import (
     Browser,
     ConsoleMessage,
+    Error,
     Page,
     Playwright,
     Request,
@@ -15,6 +17,10 @@ from playwright.sync_api import (
 )
 
 CHROMIUM = "/usr/bin/chromium"
+
+# Neither is about the site. The next page was asked for early, or a page turned out to be a
+# download; a container came or went, and Chromium dropped its connections.
+_NOT_THE_SITE = ("net::ERR_ABORTED", "net::ERR_NETWORK_CHANGED")
 
 
 def launch(playwright: Playwright, ca: Path, home: Path) -> Browser:
@@ -29,6 +35,17 @@ def launch(playwright: Playwright, ca: Path, home: Path) -> Browser:
     return playwright.chromium.launch(
         executable_path=CHROMIUM, args=sandbox, env={**os.environ, "HOME": str(home)}
     )
+
+
+def wait_for_quiet_network(seconds: float = 10) -> None:
+    """Wait while the machine gets a new address; then Chromium drops its connections."""
+    addresses, tentative = Path("/proc/net/if_inet6"), 0x40
+    deadline = time.monotonic() + seconds
+    while addresses.exists() and time.monotonic() < deadline:
+        lines = addresses.read_text().splitlines()
+        if not any(int(line.split()[4], 16) & tentative for line in lines):
+            return
+        time.sleep(0.1)
 
 
 class Visit:
@@ -48,26 +65,36 @@ class Visit:
         self.page.on("response", self._response)
 
     def _console(self, message: ConsoleMessage) -> None:
-        self.problems.append(f"console: {message.type}: {message.text}")
+        if not any(error in message.text for error in _NOT_THE_SITE):
+            self.problems.append(f"console: {message.type}: {message.text}")
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith(f"{self.site}/"):
             self.problems.append(f"request to elsewhere: {request.url}")
 
     def _failed(self, request: Request) -> None:
-        # Aborted: the next page was asked for early, or a page turned out to be a download.
-        if request.failure != "net::ERR_ABORTED":
+        if request.failure not in _NOT_THE_SITE:
             self.problems.append(f"failed: {request.url}: {request.failure}")
 
     def _response(self, response: Response) -> None:
         if response.status >= 400:
             self.problems.append(f"status {response.status}: {response.url}")
 
-    def go(self, path: str) -> None:
-        self.page.goto(path)
+    def go(self, address: str) -> Response:
+        """Open a page of the site, and return the server's answer."""
+        wait_for_quiet_network()
+        try:
+            response = self.page.goto(address)
+        except Error as error:
+            if "ERR_NETWORK_CHANGED" not in error.message:
+                raise
+            response = self.page.goto(address)
+        assert response is not None
+        return response
 
     def fill(self, **fields: str) -> None:
         """Fill in a form's fields, by name, and send it."""
+        wait_for_quiet_network()
         for name, value in fields.items():
             field = self.page.locator(f"main form [name={name}]")
             if field.get_attribute("type") == "file":

@@ -383,13 +383,18 @@ def test_docker_servers_refuse_plaintext(docker: DockerStack) -> None:
     valkey = ("valkey-cli", "-h", "cache.internal", "-t", "5")
     get = ("curl", "--silent", "--show-error", "--max-time", "5", "--cacert", ca)
     health = "aws.internal:4566/_ministack/health"
+    name = docker.name
     for image, command, expected in (
-        ("postgres:17.9", ("psql", "-c", "SELECT 1", tls), "password authentication failed"),
-        ("postgres:17.9", ("psql", "-c", "SELECT 1", plaintext), "no encryption"),
-        ("valkey/valkey:8.1.9", (*valkey, "--tls", "--cacert", ca, "ping"), "NOAUTH"),
-        ("valkey/valkey:8.1.9", (*valkey, "ping"), "Error: "),
-        (f"{docker.name}-proxy", (*get, f"https://{health}"), "edition"),
-        (f"{docker.name}-proxy", (*get, f"http://{health}"), "curl: (5"),
+        (
+            f"{docker.name}-postgres",
+            ("psql", "-c", "SELECT 1", tls),
+            "password authentication failed",
+        ),
+        (f"{name}-postgres", ("psql", "-c", "SELECT 1", plaintext), "no encryption"),
+        (f"{name}-cache", (*valkey, "--tls", "--cacert", ca, "ping"), "NOAUTH"),
+        (f"{name}-cache", (*valkey, "ping"), "Error: "),
+        (f"{name}-proxy", (*get, f"https://{health}"), "edition"),
+        (f"{name}-proxy", (*get, f"http://{health}"), "curl: (5"),
     ):
         result = docker.in_network(image, *command)
         said = result.stdout + result.stderr

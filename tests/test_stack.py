@@ -12,7 +12,7 @@ import pytest
 from authority import make_authority
 from browser import CHROMIUM, Visit, launch
 from conftest import ROOT
-from playwright.sync_api import Browser, Playwright, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Playwright, ViewportSize, sync_playwright
 from stack import (
     DockerStack,
     NativeStack,
@@ -71,7 +71,8 @@ def picture_of(visit: Visit, stack: Stack, name: str, size: ViewportSize) -> Non
     if os.environ.get("UPDATE_SCREENSHOTS") == "1" and stack.mode == "native":
         IMAGES.mkdir(parents=True, exist_ok=True)
         visit.page.set_viewport_size(size)
-        visit.page.screenshot(path=IMAGES / f"{name}.png")
+        top: FloatRect = {"x": 0, "y": 0, "width": size["width"], "height": size["height"]}
+        visit.page.screenshot(path=IMAGES / f"{name}.png", full_page=True, clip=top)
 
 
 def sign_up(visit: Visit, email: str) -> None:
@@ -156,7 +157,7 @@ def test_journey(stack: Stack, browser: Browser, tmp_path: Path) -> None:
     assert len(objects) == 2
     stack.restart()
 
-    visit.page.goto(address)  # still logged in
+    visit.go(address)  # still logged in
     assert "Holiday by the sea" in visit.text()
     see_thumbnail(visit)
     assert visit.download("Download") == ("holiday.png", file.read_bytes())
@@ -173,15 +174,11 @@ def test_journey(stack: Stack, browser: Browser, tmp_path: Path) -> None:
     )
     assert wait_until(lambda: stack.shell(remaining) == "0 []")
     unwatched = Visit(browser, stack.url, storage_state=visit.page.context.storage_state())
-    response = unwatched.page.goto(expiring)
-    assert response is not None
-    assert response.status == 404
+    assert unwatched.go(expiring).status == 404
 
 
 def test_the_browser_sees_tls_13_and_our_ca(stack: Stack, browser: Browser) -> None:
-    response = Visit(browser, stack.url).page.goto("/")
-    assert response is not None
-    details = response.security_details()
+    details = Visit(browser, stack.url).go("/").security_details()
     assert details is not None
     assert details["protocol"] == "TLS 1.3"
     subject = stack.run("openssl", "x509", "-in", stack.ca, "-noout", "-subject")
@@ -194,9 +191,7 @@ def test_status_page(stack: Stack, browser: Browser) -> None:
     sign_up(visit, email)
 
     unwatched = Visit(browser, stack.url, storage_state=visit.page.context.storage_state())
-    refused = unwatched.page.goto("/encryption/")
-    assert refused is not None
-    assert refused.status == 403
+    assert unwatched.go("/encryption/").status == 403
     assert visit.page.get_by_role("link", name="Encryption status").count() == 0
 
     stack.shell(f"User.objects.filter(email={email!r}).update(is_staff=True)")
