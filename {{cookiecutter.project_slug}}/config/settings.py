@@ -112,7 +112,11 @@ DATABASES = {
             "connect_timeout": 5,
             "application_name": ROLE,
             # https://docs.djangoproject.com/en/6.1/ref/databases/#connection-pool
-            "pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=8)},
+            "pool": {
+                "min_size": 1,
+                "max_size": env.int("DATABASE_POOL_SIZE", default=8),
+                "timeout": 10,
+            },
         },
     }
 }

@@ -6,6 +6,7 @@
 It prepares directories and variables; the Procfile starts the servers.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -251,8 +252,17 @@ def is_running() -> bool:
     return descriptor is None
 
 
+def listens(address: str) -> bool:
+    """Does anything accept connections at HOST:PORT?"""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
+
+
 def answers(env: dict[str, str]) -> bool:
     """Does the site say, over verified TLS, that it is ready?"""
+    if not listens(env["GUNICORN_ADDRESS"]):  # the proxy would log each attempt
+        return False
     context = ssl.create_default_context(cafile=str(ROOT / ".local" / "certs" / "ca.crt"))
     url = f"https://localhost:{env['HTTPS_PORT']}/readyz"
     try:
@@ -313,13 +323,22 @@ def up() -> None:
     print(f"native: ready at https://localhost:{env['HTTPS_PORT']}")
 
 
+def all_started() -> bool:
+    """Has honcho started every process? A signal before that breaks its handler for good."""
+    wanted = sum(line[:1].isalpha() for line in (ROOT / "Procfile").read_text().splitlines())
+    return LOG_FILE.read_text().count(" started (pid=") >= wanted
+
+
 def down() -> None:
     """Stop the stack and wait for the end of every process."""
     if not is_running():
         return
     pid = int(PID_FILE.read_text())
-    os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
+    while is_running() and not all_started() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
     while is_running():
         if time.monotonic() > deadline:
             fail(f"the runner (process {pid}) did not stop; see {LOG_FILE}.")

@@ -1,3 +1,4 @@
+import signal
 import time
 from argparse import ArgumentParser
 from typing import Any
@@ -20,11 +21,21 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="run what is due now, then exit")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        # As process 1 of a container it would otherwise ignore SIGTERM.
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            self._run_due(once=options["once"])
+        except KeyboardInterrupt:
+            logger.info("scheduler_stopped")
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _run_due(self, *, once: bool) -> None:
         plan = Plan(settings.SCHEDULE)
         while True:
             for command in plan.due(time.monotonic()):
                 self._run(command)
-            if options["once"]:
+            if once:
                 return
             time.sleep(plan.seconds_to_next(time.monotonic()))
 
