@@ -80,15 +80,17 @@ class Visit:
         if response.status >= 400:
             self.problems.append(f"status {response.status}: {response.url}")
 
-    def go(self, address: str) -> Response:
+    def go(self, address: str, tries: int = 3) -> Response:
         """Open a page of the site, and return the server's answer."""
         wait_for_quiet_network()
         try:
             response = self.page.goto(address)
         except Error as error:
-            if "ERR_NETWORK_CHANGED" not in error.message:
+            changed = "ERR_NETWORK_CHANGED" in error.message or "chrome-error:" in error.message
+            if tries == 1 or not changed:
                 raise
-            response = self.page.goto(address)
+            time.sleep(1)
+            return self.go(address, tries - 1)
         assert response is not None
         return response
 

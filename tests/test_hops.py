@@ -351,7 +351,7 @@ def test_docker_publishes_the_proxys_ports_on_loopback_only(docker: DockerStack)
         for port, bindings in (container["NetworkSettings"]["Ports"] or {}).items()
         for binding in bindings or []
     }
-    assert published == {("proxy", "8443/tcp", "127.0.0.1"), ("proxy", "8080/tcp", "127.0.0.1")}
+    assert published == {("task", "8443/tcp", "127.0.0.1"), ("task", "8080/tcp", "127.0.0.1")}
 
 
 @pytest.mark.docker

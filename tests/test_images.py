@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SERVERS = ("app", "aws", "cache", "postgres", "proxy", "scheduler", "worker")
 ONCE = ("credentials", "release", "seed")
+ALL = (*SERVERS, *ONCE, "task")  # which holds a network namespace and serves nothing
 # A whole key: libraries mention the first line in their documentation.
 PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=\s]{40,}-----END")
 
@@ -76,10 +77,10 @@ def test_no_layer_holds_a_private_key_or_a_secret(docker: DockerStack, service: 
 
 
 def test_every_service_is_looked_at(containers: dict[str, dict[str, Any]]) -> None:
-    assert set(containers) == {*SERVERS, *ONCE}
+    assert set(containers) == set(ALL)
 
 
-@pytest.mark.parametrize("service", [*SERVERS, *ONCE])
+@pytest.mark.parametrize("service", ALL)
 def test_container_is_confined(containers: dict[str, dict[str, Any]], service: str) -> None:
     container = containers[service]
     host = container["HostConfig"]
@@ -97,7 +98,7 @@ def test_container_is_confined(containers: dict[str, dict[str, Any]], service: s
         assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user), user
 
 
-@pytest.mark.parametrize("service", [*SERVERS, *ONCE])
+@pytest.mark.parametrize("service", ALL)
 def test_no_secret_is_in_an_environment(
     docker: DockerStack, containers: dict[str, dict[str, Any]], service: str
 ) -> None:

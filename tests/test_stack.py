@@ -239,6 +239,8 @@ def interrupt(stack: NativeStack, moment: Callable[[], object]) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        # A terminal's own; a test run in the background would pass on that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert wait_until(lambda: moment() or terminal.poll() is not None, 60, every=0.002)
     assert terminal.poll() is None, "it ended before the moment came"

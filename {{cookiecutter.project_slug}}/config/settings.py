@@ -115,7 +115,10 @@ DATABASES = {
             "pool": {
                 "min_size": 1,
                 "max_size": env.int("DATABASE_POOL_SIZE", default=8),
-                "timeout": 10,
+                # Seconds that a request waits for a connection, and that an attempt is
+                # repeated: the next request tries anew, so a restart is soon noticed.
+                "timeout": 5,
+                "reconnect_timeout": 5,
             },
         },
     }
@@ -140,6 +143,8 @@ CACHES = {
     }
 }
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+# Messages would otherwise travel in a cookie of their own, without the __Host- prefix.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # Files: https://django-storages.readthedocs.io/en/latest/backends/amazon-S3.html
 STORAGES: dict[str, dict[str, Any]] = {

@@ -1,8 +1,15 @@
 .PHONY: up down clean logs shell verify
 
-up: certs ## Start the whole stack and wait until it serves
-	docker compose up --build --detach --wait || { docker compose logs --tail 40; exit 1; }
-	@echo "Ready at https://$$(docker compose port proxy 8443 | sed 's/127.0.0.1/localhost/')"
+# New certificates are used by containers made anew.
+up: ## Start the whole stack and wait until it serves
+	@made=$$(sh scripts/certs) && sh scripts/env && { [ -z "$$made" ] || echo "$$made"; } && \
+	docker compose up --build --detach --wait $${made:+--force-recreate} || { \
+		docker compose ps --all --format '{{.Service}}:{{.State}}:{{.Health}}:{{.ExitCode}}' | \
+			grep -vE ':running:(healthy)?:|:exited::0$$' | cut -d: -f1 | sort -u | \
+			xargs -r -n 1 docker compose logs --tail 20 --no-log-prefix; \
+		echo "up: what did not start is said above. A port in use? HTTPS_PORT=... HTTP_PORT=... make up" >&2; \
+		exit 1; }
+	@echo "Ready at https://$$(docker compose port task 8443 | sed 's/127.0.0.1/localhost/')"
 
 down: ## Stop the stack; the data stay
 	docker compose down

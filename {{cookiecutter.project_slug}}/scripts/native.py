@@ -127,6 +127,8 @@ def install_debian(packages: list[str]) -> None:
 def environment() -> dict[str, str]:
     """The variables of every process; an address already set in the shell wins."""
     values = {"HTTPS_PORT": "8443", "HTTP_PORT": "8080"}
+    if not (ROOT / ".env").is_file():
+        fail(".env is missing. Run: make certs")
     for line in (ROOT / ".env").read_text().splitlines():
         name, separator, value = line.partition("=")
         if separator and name in PORTS:  # no secret goes into an environment
