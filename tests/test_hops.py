@@ -343,7 +343,7 @@ REACHABLE = (
 def test_docker_publishes_the_proxys_ports_on_loopback_only(docker: DockerStack) -> None:
     label = f"label=com.docker.compose.project={docker.name}"
     containers = docker.run("docker", "ps", "-q", "--filter", label).split()
-    assert len(containers) == 7
+    assert len(containers) == 8
     inspected = json.loads(docker.run("docker", "inspect", *containers))
     published = {
         (container["Config"]["Labels"]["com.docker.compose.service"], port, binding["HostIp"])

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import TEMPLATE_FOLDER
+from conftest import ROOT, TEMPLATE_FOLDER
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -34,6 +34,20 @@ def test_checks_and_tests_pass_with_and_without_the_sample(own_project: Path) ->
     assert not (own_project / "apps" / "notes").exists()
     make(own_project, "check")
     make(own_project, "test")
+
+
+def test_shell_scripts_pass_shellcheck() -> None:
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    listing = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    )
+    files = [ROOT / name for name in listing.stdout.decode().rstrip("\0").split("\0")]
+    starts = (b"#!/bin/sh\n", b"#!/usr/bin/env bash\n")
+    scripts = [file for file in files if file.is_file() and file.read_bytes().startswith(starts)]
+    assert len(scripts) > 10
+    done = subprocess.run(["shellcheck", *scripts], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_checks_pass_on_the_template_folder_itself(template: Path, tmp_path: Path) -> None:
