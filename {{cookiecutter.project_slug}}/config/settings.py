@@ -234,7 +234,6 @@ LANGUAGE_CODE = "en"
 ENCRYPTION_HOPS_FILE = BASE_DIR / "encryption.toml"
 EDGE_ADDRESS = env.str("EDGE_ADDRESS", default=f"{PROJECT.domain}:443")
 EDGE_CA_FILE = env.str("EDGE_CA_FILE", default="")
-AWS_ENDPOINT_URL = env.str("AWS_ENDPOINT_URL", default="")
 AWS_CA_FILE = env.str("AWS_CA_BUNDLE", default="")
 GUNICORN_ADDRESS = env.str("GUNICORN_ADDRESS", default="127.0.0.1:8000")
 CREDENTIALS_DIR = Path(env.str("CREDENTIALS_DIR", default="/run/credentials"))
