@@ -25,6 +25,8 @@ lock: ## Lock the newest versions, of the template and of the project
 	$(UV) lock --upgrade
 	$(UV) lock --upgrade --project '$(PROJECT)'
 	$(UV) lock --upgrade --project '$(PROJECT)/services/aws'
+	$(UV) lock --upgrade --project benchmarks/fields
 
-bench: ## Requests per second through the whole stack, as a ratio of gunicorn without TLS
+bench: ## Encrypted fields against plain columns; the whole stack against gunicorn without TLS
+	$(RUN) python benchmarks/fields/run.py $(ROWS)
 	sh benchmarks/notes_list

@@ -98,7 +98,9 @@ class Stack(ABC):
         }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
         path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-        self.env = inherited | {"PATH": path, "MODE": self.mode, **self.addresses}
+        # A rotation of keys waits so many seconds, three times.
+        fast = {"KEYRING_MAX_AGE": "3"}
+        self.env = inherited | {"PATH": path, "MODE": self.mode, **fast, **self.addresses}
 
     @property
     def url(self) -> str:

@@ -64,9 +64,9 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("stranger") / "ca")
 
 
-# HTTPS: the edge, and object storage and secret store, which are one server locally ------
+# HTTPS: the edge, and object storage, secret store and keys, which are one server locally --
 
-HTTPS = ("edge", "storage", "secrets")
+HTTPS = ("edge", "storage", "secrets", "keys")
 
 
 @pytest.fixture(params=HTTPS)
@@ -78,10 +78,18 @@ def https(request: pytest.FixtureRequest, native: NativeStack) -> tuple[int, tup
     aws = int(native.addresses["AWS_PORT"])
     if request.param == "storage":
         return aws, (f"/{slug}-local-media",), "ListBucketResult"
-    body = json.dumps({"Path": f"/{slug}/local/", "WithDecryption": False})
-    target = "X-Amz-Target: AmazonSSM.GetParametersByPath"
-    signed = ("--aws-sigv4", "aws:amz:eu-central-1:ssm", "--user", "local:local")
-    return aws, ("/", *signed, "--header", target, "--data", body), f"/{slug}/local/SECRET_KEY"
+    service, operation, body, answer = {
+        "secrets": (
+            "ssm",
+            "AmazonSSM.GetParametersByPath",
+            {"Path": f"/{slug}/local/", "WithDecryption": False},
+            f"/{slug}/local/SECRET_KEY",
+        ),
+        "keys": ("kms", "TrentService.ListAliases", {}, f"alias/{slug}-local"),
+    }[request.param]
+    signed = ("--aws-sigv4", f"aws:amz:eu-central-1:{service}", "--user", "local:local")
+    target = ("--header", f"X-Amz-Target: {operation}")
+    return aws, ("/", *signed, *target, "--data", json.dumps(body)), answer
 
 
 @pytest.mark.native
@@ -132,7 +140,7 @@ def test_the_plaintext_port_only_redirects(native: NativeStack) -> None:
 def test_the_edge_passes_no_forwarding_header_of_a_client(native: NativeStack) -> None:
     """The application logs the address that it takes for the client's."""
     spoofed = ("--header", "X-Forwarded-For: 192.0.2.1", "--header", "X-Real-IP: 192.0.2.1")
-    curl("--cacert", native.ca, f"{native.url}/?spoofed", *spoofed).assert_answers("Sign up")
+    curl("--cacert", native.ca, f"{native.url}/spoofed/", *spoofed).assert_answers("no such page")
     assert wait_until(lambda: "spoofed" in native.log())
     assert "ip=127.0.0.1" in native.log()
     assert "192.0.2.1" not in native.log()

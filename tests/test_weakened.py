@@ -183,7 +183,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 VERIFIES = "The certificate verifies (chain, name, dates)"
 LASTS = "The certificate lasts 7 more days"
 PLAINTEXT = "Plaintext is refused"
-AWS = ("storage", "secrets")
+AWS = ("storage", "secrets", "keys")
 
 WEAKENINGS = [
     Weakening(
@@ -336,10 +336,28 @@ WEAKENINGS = [
         },
     ),
     Weakening(
+        what="the clients of secret store and keys verify nothing",
+        short=["secrets", "keys"],
+        claim="The client refuses a wrong CA",
+        edits=[Edit("apps/secrets/aws.py", "verify=verify,", "verify=False,")],
+    ),
+    Weakening(
         what="the secret loader verifies nothing",
         short=["secrets"],
         claim="The client refuses a wrong CA",
         edits=[Edit("apps/secrets/ssm.py", "verify=verify,", "verify=False,")],
+    ),
+    Weakening(
+        what="the client that unwraps keys verifies nothing",
+        short=["keys"],
+        claim="The client refuses a wrong CA",
+        edits=[Edit("apps/keys/kms.py", "verify=verify,", "verify=False,")],
+    ),
+    Weakening(
+        what="the client that unwraps keys verifies only for the probe",
+        short=["keys"],
+        claim="The client refuses a wrong name",
+        edits=[Edit("apps/keys/kms.py", "verify=verify,", "verify=verify or False,")],
     ),
     Weakening(
         what="the bucket has no default encryption",
@@ -453,6 +471,19 @@ def test_no_command_runs_with_weakened_settings(name: str, old: str, new: str, c
         ended = copy.python(copy.beside(), "manage.py", "migrate", "--plan")
     assert ended.returncode != 0
     assert f"(encryption.{name})" in ended.stderr
+
+
+def test_no_command_runs_with_a_false_server_for_keys(
+    copy: Copy, stranger: Authority, tmp_path: Path
+) -> None:
+    """Its certificate is of another CA: a key that came from there would not be secret."""
+    pair = stranger.issue(tmp_path / "leaf", "localhost")
+    false = copy.beside(AWS_ENDPOINT_URL_KMS="https://localhost:{own[AWS_PORT]}")
+    with copy.showing("aws", pair), copy.running("aws"):
+        ended = copy.python(false, "manage.py", "migrate", "--plan")
+    assert ended.returncode != 0
+    assert "(encryption.E020)" in ended.stderr
+    assert "certificate verify failed" in ended.stderr
 
 
 def test_without_edits_commands_run(copy: Copy) -> None:

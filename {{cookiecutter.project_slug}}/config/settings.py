@@ -13,6 +13,7 @@ from typing import Any
 import environ
 from django.utils.csp import CSP
 
+from apps.secrets.secret_key import fallback_keys
 from apps.secrets.ssm import SSMSecretsRetriever, load_secrets
 from config import logs
 from config.project import BASE_DIR
@@ -36,10 +37,12 @@ secrets = load_secrets(
     ["SECRET_KEY", "DATABASE_PASSWORD", "CACHE_PASSWORD"],
     os.environ,
     SSMSecretsRetriever(SECRETS_PREFIX),
+    optional=["SECRET_KEY_FALLBACKS"],
 )
 
 # Core -----------------------------------------------------------------------
 SECRET_KEY = secrets["SECRET_KEY"]
+SECRET_KEY_FALLBACKS = fallback_keys(secrets)  # manage.py rotate_secret_key
 DEBUG = False
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[PROJECT.domain])
 ROOT_URLCONF = "config.urls"
@@ -58,6 +61,10 @@ INSTALLED_APPS = [
     "django_tasks_db",
     "apps.users",
     "apps.encryption",
+    "apps.secrets",
+    "apps.keys",
+    "apps.fields",
+    "apps.rotation",
     "apps.scheduler",
     "apps.notes",
 ]
@@ -74,7 +81,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "config.middleware.RequestLogMiddleware",
 ]
 
 TEMPLATES = [
@@ -96,7 +103,7 @@ TEMPLATES = [
 # Database: https://www.postgresql.org/docs/current/libpq-ssl.html ------------
 DATABASES = {
     "default": {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "apps.fields.postgresql",
         "HOST": env.str("DATABASE_HOST"),
         "PORT": env.int("DATABASE_PORT", default=5432),
         "NAME": env.str("DATABASE_NAME", default="app"),
@@ -124,6 +131,24 @@ DATABASES = {
     }
 }
 
+# Error reports name a frame's variables, but show no value.
+DEFAULT_EXCEPTION_REPORTER = "config.errors.NoValuesReporter"
+DEFAULT_EXCEPTION_REPORTER_FILTER = "config.errors.NoValuesFilter"
+
+# Data keys of encrypted fields and files ---------------------------------------------
+KEY_STORE = "apps.keys.aws.AWSKeyStore"
+KMS_KEY = env.str("KMS_KEY", default=f"alias/{PROJECT.slug}-{ENVIRONMENT}")
+# Seconds after which no process uses a former state of the keyring any more. A rotation
+# waits so long between its steps; so long the key store may be away unnoticed.
+KEYRING_MAX_AGE = env.float("KEYRING_MAX_AGE", default=300)
+SERIALIZATION_MODULES = {
+    "python": "apps.fields.serializers.python",
+    "json": "apps.fields.serializers.json",
+    "jsonl": "apps.fields.serializers.jsonl",
+    "xml": "apps.fields.serializers.refused",
+    "yaml": "apps.fields.serializers.refused",
+}
+
 # Cache: https://docs.djangoproject.com/en/6.1/topics/cache/#redis -------------
 CACHES = {
     "default": {
@@ -142,14 +167,14 @@ CACHES = {
         },
     }
 }
-SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_ENGINE = "apps.users.sessions"
 # Messages would otherwise travel in a cookie of their own, without the __Host- prefix.
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # Files: https://django-storages.readthedocs.io/en/latest/backends/amazon-S3.html
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {
-        "BACKEND": "storages.backends.s3.S3Storage",
+        "BACKEND": "apps.files.storage.EncryptedS3Storage",
         "OPTIONS": {
             "bucket_name": env.str("MEDIA_BUCKET", default=f"{PROJECT.slug}-{ENVIRONMENT}-media"),
             "region_name": os.environ["AWS_DEFAULT_REGION"],
@@ -168,7 +193,9 @@ STATIC_URL = "static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "staticfiles"))
 STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
-FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# As client_max_body_size in services/nginx/nginx.conf: no upload is written to a disk.
+FILE_UPLOAD_HANDLERS = ["apps.files.uploads.MemoryUploadHandler"]
+FILE_UPLOAD_MAX_MEMORY_SIZE = 12 * 1024 * 1024
 
 # Background work: the database is the broker, so its hop is the only one -------
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
@@ -194,6 +221,11 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+# No mail is sent until a mailer is named; encryption.E019 wants TLS of it.
+# https://docs.djangoproject.com/en/6.1/ref/settings/#mailers
+MAILERS: dict[str, dict[str, Any]] = {}
+SILENCED_SYSTEM_CHECKS = ["mail.W001"]  # "no default mailer"
 
 # Browser: https://docs.djangoproject.com/en/6.1/topics/security/ ---------------
 # gunicorn itself speaks TLS to the proxy, so `request.is_secure()` is true without

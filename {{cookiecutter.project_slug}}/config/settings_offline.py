@@ -10,6 +10,7 @@ import secrets as random
 os.environ |= {
     "ENVIRONMENT": "offline",
     "SECRET_KEY": random.token_urlsafe(64),
+    "SECRET_KEY_FALLBACKS": "[]",
     "DATABASE_PASSWORD": "unused",
     "DATABASE_HOST": "unused.invalid",
     "DATABASE_CA_FILE": "/unused",
@@ -22,7 +23,8 @@ from config.settings import *  # noqa: F403
 from config.settings import STORAGES
 
 ALLOWED_HOSTS = ["testserver"]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DATABASES = {"default": {"ENGINE": "apps.fields.sqlite3", "NAME": ":memory:"}}
+KEY_STORE = "apps.keys.memory.MemoryKeyStore"
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
-STORAGES["default"] = {"BACKEND": "django.core.files.storage.InMemoryStorage"}
+STORAGES["default"] = {"BACKEND": "apps.files.storage.EncryptedInMemoryStorage"}
 TASKS = {"default": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}}

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -298,6 +299,8 @@ def up() -> None:
         check=True,
     )
     with LOG_FILE.open("w") as log:
+        # A core dump would hold keys and plaintext.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         process = subprocess.Popen(
             # Variables are complete; honcho would let .env win over them.
             [sys.executable, "-m", "honcho", "-e", os.devnull, "start"],

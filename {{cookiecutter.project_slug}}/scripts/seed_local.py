@@ -1,11 +1,13 @@
 """Fills the local stand-in for AWS with what `infra/` makes on AWS.
 
 A KMS key, the application's secrets as SecureStrings, and the bucket for uploads
-with SSE-KMS. Writes every secret again at each start, and prints none. Safe to repeat.
+with SSE-KMS. Writes every password again at each start, but SECRET_KEY only once: it
+rotates in the store. Prints no secret. Safe to repeat.
 
     python scripts/seed_local.py FILE    (FILE has lines SEED_NAME=value, as .env)
 """
 
+import contextlib
 import os
 import sys
 import tomllib
@@ -47,12 +49,14 @@ def ensure_bucket(name: str, alias: str, region: str) -> None:
 
 
 def put_secrets(values: dict[str, str], prefix: str, alias: str, region: str) -> None:
-    """Write each secret as a SecureString under the key."""
+    """Write each secret as a SecureString under the key; keep a SECRET_KEY that is there."""
     ssm = boto3.client("ssm", region_name=region)
     for name, value in values.items():
-        ssm.put_parameter(
-            Name=prefix + name, Value=value, Type="SecureString", KeyId=alias, Overwrite=True
-        )
+        again = name != "SECRET_KEY"
+        with contextlib.suppress(ssm.exceptions.ParameterAlreadyExists):
+            ssm.put_parameter(
+                Name=prefix + name, Value=value, Type="SecureString", KeyId=alias, Overwrite=again
+            )
 
 
 def read_seeds(path: Path) -> dict[str, str]:

@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
 
 from apps.users.models import User
+
+# A busy machine is no failure, and examples are not kept between runs.
+hypothesis.settings.register_profile("project", deadline=None, database=None)
+hypothesis.settings.load_profile("project")
 
 PASSWORD = "correct horse battery staple"
 

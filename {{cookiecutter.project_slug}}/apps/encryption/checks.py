@@ -14,9 +14,11 @@ from urllib.parse import urlsplit
 from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
 
 from apps.encryption import hops
 from apps.encryption.probes import PROBES
+from apps.files.storage import EncryptedS3Storage
 
 TAG = "encryption"
 
@@ -33,7 +35,7 @@ class EncryptionError(Error):
         return False
 
 
-def _error(number: int, message: str, hint: str) -> Error:
+def encryption_error(number: int, message: str, hint: str) -> Error:
     return EncryptionError(message, hint=hint, id=f"encryption.E{number:03}")
 
 
@@ -46,27 +48,28 @@ def database_errors(databases: dict[str, dict[str, Any]]) -> Iterator[Error]:
     for alias, database in databases.items():
         options = database.get("OPTIONS", {})
         where = f"DATABASES[{alias!r}]"
-        if database.get("ENGINE") != "django.db.backends.postgresql":
-            yield _error(
+        if database.get("ENGINE") != "apps.fields.postgresql":
+            yield encryption_error(
                 1,
-                f"{where} does not use PostgreSQL.",
-                "Use django.db.backends.postgresql: the only backend whose TLS is checked here.",
+                f"{where} does not use this project's PostgreSQL backend.",
+                "Use apps.fields.postgresql: its TLS is checked here, and its migrations "
+                "encrypt columns.",
             )
             continue
         if options.get("sslmode") != "verify-full":
-            yield _error(
+            yield encryption_error(
                 2,
                 f"{where} does not verify its server: sslmode is {options.get('sslmode')!r}.",
                 "Set OPTIONS['sslmode'] to 'verify-full'; every other mode accepts a false server.",
             )
         if not _is_file(options.get("sslrootcert")):
-            yield _error(
+            yield encryption_error(
                 3,
                 f"{where} has no root certificate: {options.get('sslrootcert')!r} is not a file.",
                 "Point DATABASE_CA_FILE at the CA's certificate (locally: make certs).",
             )
         if options.get("channel_binding") != "require":
-            yield _error(
+            yield encryption_error(
                 4,
                 f"{where} does not require channel binding.",
                 "Set OPTIONS['channel_binding'] to 'require', so that a relay cannot log in.",
@@ -84,30 +87,37 @@ def cache_errors(caches: dict[str, dict[str, Any]]) -> Iterator[Error]:
         if cache.get("BACKEND") != "django.core.cache.backends.redis.RedisCache" or {
             urlsplit(location).scheme for location in locations
         } != {"rediss"}:
-            yield _error(
+            yield encryption_error(
                 5,
                 f"{where} is not a cache over TLS.",
                 "Use Django's RedisCache with a rediss:// location.",
             )
             continue
         if options.get("ssl_cert_reqs") != "required" or not options.get("ssl_check_hostname"):
-            yield _error(
+            yield encryption_error(
                 6,
                 f"{where} does not verify its server.",
                 "Set OPTIONS ssl_cert_reqs='required' and ssl_check_hostname=True.",
             )
         if any("ssl_" in urlsplit(location).query for location in locations):
-            yield _error(
+            yield encryption_error(
                 6,
                 f"{where} overrides TLS options in its location.",
                 "Remove the ssl_ parameters from the URL; they win over OPTIONS.",
             )
         if not _is_file(options.get("ssl_ca_certs")):
-            yield _error(
+            yield encryption_error(
                 7,
                 f"{where} has no root certificate: {options.get('ssl_ca_certs')!r} is not a file.",
                 "Point CACHE_CA_FILE at the CA's certificate (locally: make certs).",
             )
+
+
+def _encrypts_files(backend: str) -> bool:
+    try:
+        return issubclass(import_string(backend), EncryptedS3Storage)
+    except (ImportError, TypeError):
+        return False
 
 
 def aws_errors(
@@ -116,44 +126,49 @@ def aws_errors(
     """Object storage and secret store are reached over verified HTTPS."""
     default = storages.get("default", {})
     options = default.get("OPTIONS", {})
-    if default.get("BACKEND") != "storages.backends.s3.S3Storage":
-        yield _error(
+    if not _encrypts_files(default.get("BACKEND", "")):
+        yield encryption_error(
             8,
-            "STORAGES['default'] is not S3: uploads would rest unencrypted on a local disk.",
-            "Use storages.backends.s3.S3Storage with an encrypted bucket.",
+            "STORAGES['default'] does not encrypt files before they reach S3.",
+            "Use apps.files.storage.EncryptedS3Storage, or a subclass, with an encrypted bucket.",
         )
     if options.get("verify") is False or options.get("use_ssl") is False:
-        yield _error(
+        yield encryption_error(
             9,
             "STORAGES['default'] does not verify its server or does not use TLS.",
             "Remove 'verify': False and 'use_ssl': False from its OPTIONS.",
         )
     for url in (*endpoints, options.get("endpoint_url")):
         if url and urlsplit(url).scheme != "https":
-            yield _error(
+            yield encryption_error(
                 10,
                 f"The AWS endpoint {url} is not https.",
                 "Set it to an https:// address, or leave it unset on AWS.",
             )
     if ca_file and not _is_file(ca_file):
-        yield _error(
+        yield encryption_error(
             11,
             f"AWS_CA_BUNDLE points to {ca_file!r}, which is not a file.",
             "Point it at the CA's certificate (locally: make certs), or unset it on AWS.",
         )
 
 
-def secret_errors(secret_key: str, passwords: dict[str, str]) -> Iterator[Error]:
+def secret_errors(
+    secret_key: str, fallbacks: Iterable[str], passwords: dict[str, str]
+) -> Iterator[Error]:
     """Secrets are present and long; the messages never show one."""
-    if len(secret_key) < _MIN_SECRET_KEY or len(set(secret_key)) < 10:
-        yield _error(
-            12,
-            "SECRET_KEY is too short or too plain.",
-            "Put a random value of 64 characters into the parameter store.",
-        )
+    keys = {"SECRET_KEY": secret_key}
+    keys |= {f"SECRET_KEY_FALLBACKS[{index}]": key for index, key in enumerate(fallbacks)}
+    for name, key in keys.items():
+        if len(key) < _MIN_SECRET_KEY or len(set(key)) < 10:
+            yield encryption_error(
+                12,
+                f"{name} is too short or too plain.",
+                "Put a random value of 64 characters into the parameter store.",
+            )
     for name, value in passwords.items():
         if len(value) < _MIN_PASSWORD:
-            yield _error(
+            yield encryption_error(
                 13,
                 f"The password of {name} is missing or shorter than {_MIN_PASSWORD} characters.",
                 "Put a random value of 40 characters into the parameter store.",
@@ -171,17 +186,38 @@ def browser_errors(values: Any) -> Iterator[Error]:
     }
     for name, good in wanted.items():
         if not good(getattr(values, name, None)):
-            yield _error(
+            yield encryption_error(
                 14, f"{name} is weaker than this project's default.", f"Restore {name} in settings."
             )
     if values.DEBUG:
-        yield _error(15, "DEBUG is on.", "Set DEBUG to False: its error pages show settings.")
+        yield encryption_error(
+            15, "DEBUG is on.", "Set DEBUG to False: its error pages show settings."
+        )
     if any("*" in host for host in values.ALLOWED_HOSTS) or not values.ALLOWED_HOSTS:
-        yield _error(
+        yield encryption_error(
             16,
             "ALLOWED_HOSTS is empty or has a wildcard.",
             "Name the hosts; health probes are answered before host validation.",
         )
+
+
+def mail_errors(mailers: dict[str, dict[str, Any]] | None) -> Iterator[Error]:
+    """Mail leaves over TLS or not at all. Django's SMTP backend then verifies the server."""
+    if mailers is None:
+        yield encryption_error(
+            19,
+            "MAILERS is not set, so mail would go to localhost without TLS.",
+            "Set MAILERS to {}, or name mailers that use TLS.",
+        )
+    for alias, mailer in (mailers or {}).items():
+        options = mailer.get("OPTIONS", {})
+        smtp = "smtp" in mailer.get("BACKEND", "smtp")  # Django's default
+        if smtp and not (options.get("use_tls") or options.get("use_ssl")):
+            yield encryption_error(
+                19,
+                f"MAILERS[{alias!r}] sends mail without TLS.",
+                "Set 'use_tls' or 'use_ssl' to True in its OPTIONS.",
+            )
 
 
 def list_errors() -> Iterator[Error]:
@@ -189,11 +225,13 @@ def list_errors() -> Iterator[Error]:
     try:
         listed = hops.load()
     except (OSError, ValueError) as error:
-        yield _error(17, f"The list of hops cannot be read: {error}", "Repair encryption.toml.")
+        yield encryption_error(
+            17, f"The list of hops cannot be read: {error}", "Repair encryption.toml."
+        )
         return
     for item in listed:
         if item.probe not in PROBES:
-            yield _error(
+            yield encryption_error(
                 18,
                 f"encryption.toml: {item.name} names the probe {item.probe!r}, which is missing.",
                 "Write that probe in apps/encryption/probes.py.",
@@ -217,7 +255,8 @@ def check_encryption(
         *database_errors(databases),
         *cache_errors(caches),
         *aws_errors(settings.STORAGES, endpoints, settings.AWS_CA_FILE),
-        *secret_errors(settings.SECRET_KEY, passwords),
+        *secret_errors(settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS, passwords),
         *browser_errors(settings),
+        *mail_errors(getattr(settings, "MAILERS", None)),
         *list_errors(),
     ]

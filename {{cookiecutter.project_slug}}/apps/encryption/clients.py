@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import redis
+from botocore.exceptions import ClientError
 from botocore.exceptions import SSLError as BotocoreSSLError
 from django.conf import settings
 from django.core.cache import cache
@@ -22,6 +23,7 @@ from django.core.files.storage import default_storage, storages
 from django.db import connection as default_connection
 
 from apps.encryption.tls import TIMEOUT, Peer
+from apps.keys.kms import kms_client
 from apps.secrets.ssm import ssm_client
 
 # A CA that signed nothing here, and whose key was thrown away.
@@ -64,9 +66,14 @@ def _is_verification_failure(error: BaseException) -> bool:
 
 
 def _refused(connect: Any, *errors: type[Exception]) -> bool:
-    """True if `connect()` fails verification; re-raises any other failure."""
+    """True if `connect()` fails verification, False if it reaches the server.
+
+    Re-raises any other failure.
+    """
     try:
         connect()
+    except ClientError:
+        return False  # AWS answered, if only to deny it: the client had trusted the server
     except errors as error:
         if _is_verification_failure(error):
             return True
@@ -161,7 +168,7 @@ def cache_refuses(bend: Bend) -> bool:
         connection.disconnect()
 
 
-# Object storage and secret store -------------------------------------------------
+# Object storage, secret store and key management ----------------------------------
 
 
 def _https_peer(client: Any) -> Peer:
@@ -214,3 +221,18 @@ def secrets_refuses(bend: Bend) -> bool:
     return _refused(
         lambda: client.get_parameters_by_path(Path=settings.SECRETS_PREFIX), BotocoreSSLError
     )
+
+
+def keys_peer() -> Peer:
+    """The server, name and CA of key management."""
+    return _https_peer(kms_client())
+
+
+def keys_refuses(bend: Bend) -> bool:
+    """Does the client that unwraps the data keys refuse the real server when bent?"""
+    if bend is Bend.WRONG_CA:
+        client = kms_client(verify=STRANGER_CA)
+    else:
+        client = kms_client(endpoint_url=_by_address(kms_client()))
+    # This needs no key. No role may ask it on AWS, and none has to: TLS refuses before.
+    return _refused(lambda: client.list_aliases(Limit=1), BotocoreSSLError)

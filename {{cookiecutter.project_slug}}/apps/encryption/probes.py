@@ -4,6 +4,7 @@ A probe returns `Proof`s, each one sentence that is true or not. Nothing is assu
 an error while probing makes the proof false and is its reason.
 """
 
+import secrets as random
 import ssl
 import struct
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
+from django.db import DEFAULT_DB_ALIAS
 
 from apps.encryption import clients
 from apps.encryption.clients import Bend, Seen
@@ -26,6 +28,9 @@ from apps.encryption.tls import (
     handshake,
     plaintext_reply,
 )
+from apps.fields.values import seal, unseal
+from apps.keys.errors import AlteredValueError
+from apps.rotation.tables import tables
 from apps.secrets.ssm import ssm_client
 
 # A certificate that ends sooner than this counts as a failure, early enough to act.
@@ -33,6 +38,9 @@ MIN_REMAINING = timedelta(days=7)
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _BELOW = {"1.2": ssl.TLSVersion.TLSv1_1, "1.3": ssl.TLSVersion.TLSv1_2}
+
+# Of each table, at each end.
+_VALUES_TO_READ = 100
 
 _HTTP_REQUEST = b"GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n"
 _REDIS_REQUEST = b"PING\r\n"
@@ -207,24 +215,68 @@ def secrets(result: Result) -> None:
     _client_verifies(result, clients.secrets_refuses)
 
 
+def keys(result: Result) -> None:
+    """KMS through the client that unwraps the data keys."""
+    _tls(result, clients.keys_peer)
+    _no_plaintext(result, clients.keys_peer, lambda: _HTTP_REQUEST, _answers_http)
+    _client_verifies(result, clients.keys_refuses)
+
+
 # Stores ----------------------------------------------------------------------------
 
 
 def media(result: Result) -> None:
-    """An object written like any upload must come to rest under KMS."""
+    """An object written like any upload must come to rest encrypted twice."""
+    content = random.token_bytes(64)
 
-    def under_kms() -> bool:
-        name = default_storage.save(f"probe/{uuid4()}", ContentFile(b"probe"))
+    def with_new_object(look: Callable[[str], bool]) -> Callable[[], bool]:
+        def asked() -> bool:
+            name = default_storage.save(f"probe/{uuid4()}", ContentFile(content))
+            try:
+                return look(name)
+            finally:
+                default_storage.delete(name)
+
+        return asked
+
+    def under_kms(name: str) -> bool:
+        head = default_storage.connection.meta.client.head_object(  # type: ignore[attr-defined]
+            Bucket=default_storage.bucket_name,  # type: ignore[attr-defined]
+            Key=name,
+        )
+        return bool(head.get("ServerSideEncryption") == "aws:kms")
+
+    def by_application(name: str) -> bool:
+        with default_storage.open_stored(name) as stored:  # type: ignore[attr-defined]
+            if content in stored.read():
+                return False
+        with default_storage.open(name) as file:
+            return bool(file.read() == content)
+
+    result.prove("A new object is stored with SSE-KMS", with_new_object(under_kms))
+    result.prove(
+        "What is stored of it was encrypted by the application", with_new_object(by_application)
+    )
+
+
+def columns(result: Result) -> None:
+    """Encrypted columns must hold what the current keys decrypt, and nothing else."""
+
+    def bound() -> bool:
+        stored = seal("probe.here", b"probe", b"probe")
         try:
-            head = default_storage.connection.meta.client.head_object(  # type: ignore[attr-defined]
-                Bucket=default_storage.bucket_name,  # type: ignore[attr-defined]
-                Key=name,
-            )
-            return bool(head.get("ServerSideEncryption") == "aws:kms")
-        finally:
-            default_storage.delete(name)
+            unseal("probe.elsewhere", stored)
+        except AlteredValueError:
+            return b"probe" not in stored and unseal("probe.here", stored) == b"probe"
+        return False
 
-    result.prove("A new object is stored with SSE-KMS", under_kms)
+    def readable() -> bool:
+        for table in tables(DEFAULT_DB_ALIAS):
+            table.look(_VALUES_TO_READ)
+        return True
+
+    result.prove("A value encrypted now can be read in its own column only", bound)
+    result.prove("The oldest and newest values of every column decrypt, and can be found", readable)
 
 
 def parameters(result: Result) -> None:
@@ -232,9 +284,12 @@ def parameters(result: Result) -> None:
 
     def secure() -> bool:
         pages = ssm_client().get_paginator("get_parameters_by_path")
+        # The keys' own path apart: the retired ones below it are none of the application's.
+        paths = (settings.SECRETS_PREFIX, f"{settings.SECRETS_PREFIX}keys/")
         kinds = [
             parameter["Type"]
-            for page in pages.paginate(Path=settings.SECRETS_PREFIX, WithDecryption=False)
+            for path in paths
+            for page in pages.paginate(Path=path, WithDecryption=False)
             for parameter in page["Parameters"]
         ]
         return set(kinds) == {"SecureString"}  # and not none at all
@@ -244,7 +299,18 @@ def parameters(result: Result) -> None:
 
 PROBES: dict[str, Callable[[Result], None]] = {
     probe.__name__: probe
-    for probe in (edge, gunicorn, database, cache, storage, secrets, media, parameters)
+    for probe in (
+        edge,
+        gunicorn,
+        database,
+        cache,
+        storage,
+        secrets,
+        keys,
+        columns,
+        media,
+        parameters,
+    )
 }
 
 

@@ -7,7 +7,6 @@ two of them; see `Attachment`.
 from functools import partial
 from uuid import uuid4
 
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
@@ -22,8 +21,7 @@ def store(upload: "UploadedFile[bytes]") -> Attachment:
     attachment = Attachment.objects.create(
         file=f"attachments/{uuid4().hex}", file_name=str(upload.name), size=upload.size or 0
     )
-    # A bare File: the storage would keep the media type that the browser claims.
-    default_storage.save(attachment.file.name, File(upload.file))
+    default_storage.save(attachment.file.name, upload)
     return attachment
 
 

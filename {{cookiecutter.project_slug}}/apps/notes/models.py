@@ -8,6 +8,8 @@ from django.db import models
 from django.urls import reverse
 from django.utils import timezone
 
+from apps.fields import EncryptedCharField, EncryptedTextField
+
 MAX_FILE_NAME_LENGTH = 120
 
 
@@ -30,8 +32,8 @@ class Note(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notes"
     )
-    title = models.CharField(max_length=200)
-    body = models.TextField("text", blank=True, max_length=20_000)
+    title = EncryptedCharField(max_length=200)
+    body = EncryptedTextField("text", blank=True, max_length=20_000)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
     expires_at = models.DateTimeField(null=True, blank=True, db_index=True)
@@ -43,7 +45,7 @@ class Note(models.Model):
         indexes: ClassVar = [models.Index(fields=["owner", "-updated_at", "-id"])]
 
     def __str__(self) -> str:
-        return self.title
+        return f"Note {self.pk}"
 
     def get_absolute_url(self) -> str:
         return reverse("notes:detail", args=[self.pk])
@@ -69,18 +71,19 @@ class Attachment(models.Model):
         Note, on_delete=models.SET_NULL, null=True, blank=True, related_name="attachment"
     )
     file = models.FileField()
-    file_name = models.CharField(max_length=MAX_FILE_NAME_LENGTH)
+    file_name = EncryptedCharField(max_length=MAX_FILE_NAME_LENGTH)
     size = models.PositiveBigIntegerField()
     created_at = models.DateTimeField(auto_now_add=True)
     # What the background task finds out. The browser's claims are never stored.
     status = models.CharField(max_length=10, choices=Status, default=Status.PENDING)
     error = models.CharField(max_length=200, blank=True)
     content_type = models.CharField(max_length=50, default="application/octet-stream")
-    sha256 = models.CharField("SHA-256", max_length=64, blank=True)
+    # It would tell whoever knows a file that it is here.
+    sha256 = EncryptedCharField("SHA-256", max_length=64, blank=True)
     thumbnail = models.FileField(blank=True)
 
     def __str__(self) -> str:
-        return self.file_name
+        return f"Attachment {self.pk}"
 
     @property
     def thumbnail_name(self) -> str:

@@ -11,7 +11,7 @@ from django.db.models.fields.files import FieldFile
 from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from apps.notes.attachments import put_on, store, take_off
@@ -109,7 +109,7 @@ def download(request: AuthenticatedRequest, pk: int) -> FileResponse:
 
 @require_safe
 @login_required
-@cache_control(private=True, max_age=3600)
+@never_cache
 def thumbnail(request: AuthenticatedRequest, pk: int) -> FileResponse:
     """The small picture of an attached picture."""
     attachment = _get_attachment(request, pk)

@@ -10,36 +10,18 @@ Source: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetP
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.core.exceptions import ImproperlyConfigured
+
+from apps.secrets.aws import aws_client
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
-# Parameter Store allows 40 requests a second per account and region by default;
-# "adaptive" backs off with jitter when several tasks start at once.
-_CONFIG = Config(
-    connect_timeout=3, read_timeout=5, retries={"mode": "adaptive", "total_max_attempts": 6}
-)
-
 
 def ssm_client(*, verify: str | None = None, endpoint_url: str | None = None) -> "SSMClient":
-    """The one way to a Parameter Store client.
-
-    By default boto3 takes the CA bundle and the endpoint from the environment
-    (`AWS_CA_BUNDLE`, `AWS_ENDPOINT_URL`); the arguments are for the probes, which
-    must see a wrong CA and a wrong name refused. Raises `ImproperlyConfigured` for an
-    endpoint without TLS: settings ask for secrets before any system check runs.
-    """
-    client = boto3.client("ssm", config=_CONFIG, verify=verify, endpoint_url=endpoint_url)
-    if not client.meta.endpoint_url.startswith("https://"):
-        raise ImproperlyConfigured(
-            f"The secret store's endpoint {client.meta.endpoint_url} is not https. Set "
-            "AWS_ENDPOINT_URL to an https:// address, or leave it unset on AWS."
-        )
-    return client
+    """The one way to a Parameter Store client; arguments and errors as of `aws_client`."""
+    return aws_client("ssm", verify=verify, endpoint_url=endpoint_url)
 
 
 class Secrets(Mapping[str, str]):
@@ -100,19 +82,25 @@ class SSMSecretsRetriever:
 
 
 def load_secrets(
-    names: Iterable[str], environ: Mapping[str, str], retriever: SSMSecretsRetriever
+    names: Iterable[str],
+    environ: Mapping[str, str],
+    retriever: SSMSecretsRetriever,
+    *,
+    optional: Iterable[str] = (),
 ) -> Secrets:
     """Return every secret in `names`, from `environ` or else from the store.
 
-    The store is asked only if something is missing from `environ`. Raises
-    `ImproperlyConfigured` that lists the names found in neither place.
+    Those in `optional` may be in neither place. The store is asked only if something
+    is missing from `environ`. Raises `ImproperlyConfigured` that lists the names found
+    in neither place.
     """
-    wanted = set(names)
+    required = set(names)
+    wanted = required.union(optional)
     values = {name: environ[name] for name in wanted if environ.get(name)}
     if missing := wanted - values.keys():
         stored = retriever.fetch()
         values |= {name: stored[name] for name in missing if stored.get(name)}
-    if missing := wanted - values.keys():
+    if missing := required - values.keys():
         raise ImproperlyConfigured(
             f"Missing secrets: {', '.join(sorted(missing))}. Put each into the parameter store "
             f"as a SecureString named {retriever.prefix}NAME, or inject it as an "

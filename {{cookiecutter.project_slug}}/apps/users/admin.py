@@ -15,8 +15,11 @@ class UserAdmin(BaseUserAdmin):  # type: ignore[type-arg]  # not subscriptable a
     add_form = UserAddForm
     list_display = ("email", "is_staff", "is_active", "date_joined")
     list_filter = ("is_staff", "is_superuser", "is_active", "groups")
-    search_fields = ("email",)
-    ordering = ("email",)
+    # The address is encrypted: it can be found as a whole, but not sorted by.
+    search_fields = ("email__exact",)
+    search_help_text = "A whole e-mail address."
+    sortable_by = ("is_staff", "is_active", "date_joined")
+    ordering = ("-date_joined",)
     readonly_fields = ("last_login", "date_joined")
     fieldsets = (
         (None, {"fields": ("email", "password")}),

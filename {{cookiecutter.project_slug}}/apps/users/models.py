@@ -5,6 +5,9 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.db import models
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from apps.fields import EncryptedEmailField
 
 
 class UserManager(BaseUserManager["User"]):
@@ -36,9 +39,10 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractBaseUser, PermissionsMixin):
     """Somebody who can log in."""
 
-    email = models.EmailField(
+    email = EncryptedEmailField(
         "e-mail address",
         unique=True,
+        searchable=True,
         error_messages={"unique": "There is already an account with this e-mail address."},
     )
     is_active = models.BooleanField(
@@ -55,8 +59,23 @@ class User(AbstractBaseUser, PermissionsMixin):
     EMAIL_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
+    def get_session_auth_hash(self) -> str:
+        """Return what a session keeps of the password, so that it ends when that changes.
+
+        Django keys this with SECRET_KEY, and a process that finds the hash of a fallback
+        replaces the session: a browser's other requests under way are logged out. The
+        session as a whole is signed with SECRET_KEY, so here the hash needs no key.
+        """
+        return salted_hmac(
+            "apps.users.models.User.get_session_auth_hash",
+            self.password,
+            secret="",
+            algorithm="sha256",
+        ).hexdigest()
+
     def __str__(self) -> str:
-        return self.email
+        # Not the e-mail address: the admin's history and logs would store it in plaintext.
+        return f"User {self.pk}"
 
     def clean(self) -> None:
         """Normalise the e-mail address before a form looks whether it is taken."""

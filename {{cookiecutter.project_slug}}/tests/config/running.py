@@ -20,6 +20,7 @@ def environment(ca_file: str, **more: str) -> dict[str, str]:
     """The variables of a running process; secrets as ECS injects them."""
     return {
         **SECRETS,
+        "SECRET_KEY_FALLBACKS": "[]",
         "ENVIRONMENT": "production",
         "DATABASE_HOST": "localhost",
         "DATABASE_CA_FILE": ca_file,

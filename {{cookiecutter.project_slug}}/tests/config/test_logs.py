@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import structlog
+from django.test import Client
 
 from config import logs
 
@@ -96,3 +97,12 @@ def test_botocore_never_logs_what_it_receives() -> None:
     loggers = logs.configure(json=False)["loggers"]
     assert loggers["botocore"]["level"] == "WARNING"
     assert logs.configure(json=False)["root"]["level"] == "INFO"
+
+
+def test_what_people_search_for_is_not_logged(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    client.get("/nowhere/", {"q": "searched"})
+    assert "GET /nowhere/" in caplog.text
+    assert "searched" not in caplog.text

@@ -1,5 +1,6 @@
 """One settings file for every environment, and the project's names."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,19 @@ def test_secrets_go_where_they_are_used() -> None:
     assert loaded["CACHES"]["default"]["OPTIONS"]["password"] == running.SECRETS["CACHE_PASSWORD"]
     assert "PASSWORD" not in loaded["CACHES"]["default"]["LOCATION"]
     assert loaded["SECRETS_PREFIX"] == f"/{loaded['PROJECT'].slug}/production/"
+
+
+def test_fallbacks_of_the_secret_key_can_be_injected() -> None:
+    other = "another-key-0123456789-abcdefghijklmnopqrstuvwxyz-0123456789"
+    both = json.dumps([running.SECRETS["SECRET_KEY"], other])
+    loaded = running.load(running.environment(CA_FILE, SECRET_KEY_FALLBACKS=both))
+    assert loaded["SECRET_KEY_FALLBACKS"] == [other]
+    assert running.load(running.environment(CA_FILE))["SECRET_KEY_FALLBACKS"] == []
+
+
+def test_damaged_fallbacks_stop_the_start() -> None:
+    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY_FALLBACKS is not a JSON list"):
+        running.load(running.environment(CA_FILE, SECRET_KEY_FALLBACKS="a-key-without-its-list"))
 
 
 @pytest.mark.parametrize(

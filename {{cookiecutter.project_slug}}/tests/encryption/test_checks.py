@@ -19,6 +19,7 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from apps.encryption import checks
+from apps.files.storage import EncryptedS3Storage
 from config.project import BASE_DIR
 from tests.config import running
 from tests.encryption.certificates import Authority
@@ -32,6 +33,8 @@ def errors(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Weaken], list[CheckMessage]]:
     """Check the settings of the running project after `weaken` changed them."""
+    # tests/keys has the keys' own checks.
+    monkeypatch.setattr("apps.keys.checks.keyring", lambda _purpose: None)
 
     def checked(weaken: Weaken = lambda _settings: None) -> list[CheckMessage]:
         loaded = running.load(running.environment(str(authority.certificate)))
@@ -66,6 +69,10 @@ def cache_option(name: str, value: Any) -> Weaken:
     return lambda loaded: loaded["CACHES"]["default"]["OPTIONS"].update({name: value})
 
 
+def storage(backend: str) -> Weaken:
+    return lambda loaded: loaded["STORAGES"]["default"].update(BACKEND=backend)
+
+
 def storage_option(name: str, value: Any) -> Weaken:
     return lambda loaded: loaded["STORAGES"]["default"]["OPTIONS"].update({name: value})
 
@@ -86,6 +93,8 @@ def hop_list(text: str) -> Weaken:
     return weaken
 
 
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+STRONG = running.SECRETS["SECRET_KEY"]
 SECURE, PLAIN = "rediss://localhost:6379/0", "redis://localhost:6379/0"
 WEAK: list[tuple[int, Weaken]] = [
     (1, database(ENGINE="django.db.backends.sqlite3")),
@@ -108,7 +117,10 @@ WEAK: list[tuple[int, Weaken]] = [
     (6, cache_option("ssl_check_hostname", False)),
     (6, cache(LOCATION=f"{SECURE}?ssl_cert_reqs=none")),
     (7, cache_option("ssl_ca_certs", "/nowhere/ca.crt")),
-    (8, lambda loaded: loaded["STORAGES"]["default"].update(BACKEND="a.FileSystemStorage")),
+    (8, storage("storages.backends.s3.S3Storage")),
+    (8, storage("apps.files.storage.EncryptedInMemoryStorage")),
+    (8, storage("apps.files.storage.gone")),
+    (8, storage("apps.files.storage.logger")),
     (8, lambda loaded: loaded["STORAGES"].pop("default")),
     (9, storage_option("verify", False)),
     (9, storage_option("use_ssl", False)),
@@ -116,6 +128,8 @@ WEAK: list[tuple[int, Weaken]] = [
     (11, setting("AWS_CA_FILE", "/nowhere/ca.crt")),
     (12, setting("SECRET_KEY", "short-but-4-different-letters")),
     (12, setting("SECRET_KEY", "ab" * 40)),
+    (12, setting("SECRET_KEY_FALLBACKS", [STRONG, "short-but-4-different-letters"])),
+    (12, setting("SECRET_KEY_FALLBACKS", ["ab" * 40, STRONG])),
     (13, database(PASSWORD="nineteen-characters")),
     (13, database(PASSWORD="")),
     (13, cache_option("password", "nineteen-characters")),
@@ -132,6 +146,9 @@ WEAK: list[tuple[int, Weaken]] = [
     (17, hop_list("unknown = 1")),
     (17, hop_list("not TOML")),
     (18, hop_list('probe = "gone"')),
+    (19, setting("MAILERS", None)),
+    (19, setting("MAILERS", {"default": {"OPTIONS": {"host": "mail.example.com"}}})),
+    (19, setting("MAILERS", {"default": {"BACKEND": SMTP, "OPTIONS": {"use_tls": False}}})),
 ]
 
 
@@ -161,6 +178,16 @@ def test_an_aws_endpoint_without_tls_is_found(
     monkeypatch.setenv(variable, "http://localhost:4566")
     (error,) = errors()
     assert error.id == "encryption.E010"
+
+
+class OwnStorage(EncryptedS3Storage):
+    """What a project may add to the storage."""
+
+
+def test_a_subclass_of_the_encrypted_storage_is_accepted(
+    errors: Callable[..., list[CheckMessage]],
+) -> None:
+    assert errors(storage(f"{__name__}.{OwnStorage.__name__}")) == []
 
 
 def test_every_check_has_its_test() -> None:
@@ -236,9 +263,19 @@ def test_nothing_is_served_with_the_offline_settings(command: list[str]) -> None
     assert "encryption.E001" in done.stderr
 
 
+# There are no keys here, and the check of them asks KMS.
+CHECK_ALL_BUT_KEYS = """
+import django; django.setup()
+from apps.keys import checks
+checks.keyring = lambda purpose: None
+from django.core.management import call_command
+call_command("check", deploy=True, fail_level="WARNING")
+"""
+
+
 def test_the_project_passes_the_deployment_checks(authority: Authority) -> None:
     done = run(
-        *("manage.py", "check", "--deploy", "--fail-level", "WARNING"),
+        *("-c", CHECK_ALL_BUT_KEYS),
         **running.environment(str(authority.certificate), DJANGO_SETTINGS_MODULE="config.settings"),
     )
     assert done.returncode == 0, done.stderr

@@ -12,9 +12,14 @@ from typing import Any
 import boto3
 import pytest
 from django.conf import settings
+from django.core.files.storage import InMemoryStorage
+from django.db import connection
 
 from apps.encryption import clients, hops, probes
 from apps.encryption.probes import PROBES, Proof, Result
+from apps.fields.values import seal
+from apps.files.storage import EncryptedInMemoryStorage
+from apps.users.models import User
 from tests.encryption.certificates import Authority
 from tests.encryption.conftest import Configure
 from tests.encryption.processes import free_port
@@ -41,6 +46,11 @@ SERVERS: dict[str, tuple[type[Server], str, Callable[[int], dict[str, str]]]] = 
         lambda port: {"AWS_ENDPOINT_URL": f"https://localhost:{port}"},
     ),
     "secrets": (
+        HTTPServer,
+        "aws",
+        lambda port: {"AWS_ENDPOINT_URL": f"https://localhost:{port}"},
+    ),
+    "keys": (
         HTTPServer,
         "aws",
         lambda port: {"AWS_ENDPOINT_URL": f"https://localhost:{port}"},
@@ -108,7 +118,7 @@ WRONG_NAME = "The client refuses a wrong name"
     ("hop", "proofs"),
     [
         *(("edge", 5), ("gunicorn", 6), ("database", 8)),
-        *(("cache", 8), ("storage", 7), ("secrets", 7)),
+        *(("cache", 8), ("storage", 7), ("secrets", 7), ("keys", 7)),
     ],
 )
 def test_a_good_hop_holds(hop: str, proofs: int, probe: Probe, authority: Authority) -> None:
@@ -255,20 +265,38 @@ def test_a_storage_client_that_verifies_nothing_is_found(
     assert WRONG_NAME in found
 
 
-def test_a_secrets_client_that_verifies_nothing_is_found(
-    probe: Probe, authority: Authority, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("status", [b"200 OK", b"400 Bad Request"])
+@pytest.mark.parametrize("hop", ["secrets", "keys"])
+def test_an_aws_client_that_verifies_nothing_is_found(
+    hop: str, status: bytes, probe: Probe, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever it is told: on AWS no role may ask what the bent client asks of KMS."""
     make = boto3.client
 
     def unverified(*arguments: Any, **options: Any) -> Any:
         return make(*arguments, **options | {"verify": False})
 
     monkeypatch.setattr(boto3, "client", unverified)
-    found = failures(probe("secrets", good("secrets", authority)))
-    assert set(found) == {WRONG_CA, WRONG_NAME}
+    server = good(hop, authority)
+    assert isinstance(server, HTTPServer)
+    server.status = status
+    assert failures(probe(hop, server)) == {WRONG_CA: "", WRONG_NAME: ""}
 
 
-@pytest.mark.parametrize("hop", ["storage", "secrets"])
+@pytest.mark.parametrize("hop", ["secrets", "keys"])
+def test_an_aws_client_that_verifies_only_if_asked_to_is_found(
+    hop: str, probe: Probe, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = boto3.client
+
+    def careless(*arguments: Any, **options: Any) -> Any:
+        return make(*arguments, **options | {"verify": options["verify"] or False})
+
+    monkeypatch.setattr(boto3, "client", careless)
+    assert failures(probe(hop, good(hop, authority))) == {WRONG_NAME: ""}
+
+
+@pytest.mark.parametrize("hop", ["storage", "secrets", "keys"])
 def test_an_endpoint_without_tls_is_found(
     hop: str, probe: Probe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,37 +356,39 @@ def test_an_ipv6_address_makes_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
 # Stores ------------------------------------------------------------------------------------------
 
 
-class FakeBucket:
-    """A storage that says how its object rests."""
+class FakeBucket(EncryptedInMemoryStorage):
+    """A storage that says how its objects rest."""
 
     bucket_name = "media"
 
     def __init__(self, encryption: str | None) -> None:
+        super().__init__()
         head = {"ServerSideEncryption": encryption} if encryption else {}
         client = SimpleNamespace(head_object=lambda Bucket, Key: head)  # noqa: N803
         self.connection = SimpleNamespace(meta=SimpleNamespace(client=client))
-        self.names: list[str] = []
-
-    def save(self, name: str, content: object) -> str:
-        self.names.append(name)
-        return name
-
-    def delete(self, name: str) -> None:
-        self.names.remove(name)
 
 
-def media(encryption: str | None, monkeypatch: pytest.MonkeyPatch) -> Result:
-    bucket = FakeBucket(encryption)
+class PlainBucket(FakeBucket):
+    """One that stores what it is given."""
+
+    def _save(self, name: str, content: Any) -> str:
+        return InMemoryStorage._save(self, name, content)  # type: ignore[no-any-return,attr-defined]
+
+    def decrypt(self, name: str) -> Any:
+        return self.open_stored(name)
+
+
+def media(bucket: FakeBucket, monkeypatch: pytest.MonkeyPatch) -> Result:
     monkeypatch.setattr(probes, "default_storage", bucket)
     result = Result(item=ITEMS["media"])
     PROBES["media"](result)
-    assert bucket.names == [], "the probe left its object behind"
+    assert bucket.listdir("probe")[1] == [], "the probe left its object behind"
     return result
 
 
 @pytest.mark.proves("media", "positive")
-def test_an_object_under_kms_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert media("aws:kms", monkeypatch).ok
+def test_an_object_encrypted_twice_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert media(FakeBucket("aws:kms"), monkeypatch).ok
 
 
 @pytest.mark.proves("media", "negative")
@@ -366,7 +396,67 @@ def test_an_object_under_kms_holds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_object_without_kms_is_found(
     encryption: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not media(encryption, monkeypatch).ok
+    result = media(FakeBucket(encryption), monkeypatch)
+    assert [proof.holds for proof in result.proofs] == [False, True]
+
+
+@pytest.mark.proves("media", "negative")
+def test_an_object_that_the_application_did_not_encrypt_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    result = media(PlainBucket("aws:kms"), monkeypatch)
+    assert [proof.holds for proof in result.proofs] == [True, False]
+
+
+def columns() -> Result:
+    result = Result(item=ITEMS["columns"])
+    PROBES["columns"](result)
+    return result
+
+
+@pytest.mark.django_db
+@pytest.mark.proves("columns", "positive")
+def test_columns_hold_with_rows_and_without(user: User) -> None:
+    assert columns().ok
+    user.delete()
+    assert columns().ok
+
+
+ADDRESS = b"ada@example.com"
+
+
+@pytest.mark.django_db
+@pytest.mark.proves("columns", "negative")
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda stored: ADDRESS, "MalformedValueError"),
+        (lambda stored: stored[:-1], "AlteredValueError"),
+        (lambda stored: stored[:1] + bytes(4) + stored[5:], "UnknownKeyError"),
+        (lambda stored: seal("users_user.name", ADDRESS, ADDRESS), "AlteredValueError"),
+        (lambda stored: seal("users_user.email", ADDRESS, None), "LookupError"),
+    ],
+    ids=["plaintext", "truncated", "unknown key", "another column's", "no index"],
+)
+def test_a_value_that_is_not_encrypted_here_is_found(
+    user: User, change: Callable[[bytes], bytes], reason: str
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT email FROM users_user")
+        stored = bytes(cursor.fetchone()[0])
+        cursor.execute("UPDATE users_user SET email = %s", [change(stored)])
+    (bound, readable) = columns().proofs
+    assert bound.holds
+    assert not readable.holds
+    assert readable.reason.startswith(reason)
+    assert ADDRESS.decode() not in readable.reason
+
+
+@pytest.mark.django_db
+@pytest.mark.proves("columns", "negative")
+def test_encryption_that_binds_to_no_column_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "unseal", lambda _place, _stored: b"probe")
+    assert [proof.holds for proof in columns().proofs] == [False, True]
 
 
 def parameters(kinds: list[str], configure: Configure, authority: Authority) -> Result:
@@ -377,8 +467,9 @@ def parameters(kinds: list[str], configure: Configure, authority: Authority) -> 
     with server:
         configure(AWS_ENDPOINT_URL=f"https://localhost:{server.port}")
         PROBES["parameters"](result)
-    assert settings.SECRETS_PREFIX.encode() in server.received[0]
-    assert b'"WithDecryption": false' in server.received[0]
+    for asked, path in zip(server.received, ["", "keys/"], strict=True):
+        assert f'"Path": "{settings.SECRETS_PREFIX}{path}"'.encode() in asked
+        assert b'"WithDecryption": false' in asked
     return result
 
 
@@ -429,7 +520,7 @@ def test_only_the_role_s_own_entries_are_probed(monkeypatch: pytest.MonkeyPatch)
 
     assert names("app") == [item.name for item in listed]
     assert names("worker") == [
-        *("database", "cache", "storage", "secrets"),
-        *("media", "parameters"),
+        *("database", "cache", "storage", "secrets", "keys"),
+        *("columns", "media", "parameters"),
     ]
     assert names("nobody") == []

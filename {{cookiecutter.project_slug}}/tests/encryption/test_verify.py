@@ -29,7 +29,7 @@ def results(*, good: bool) -> list[Result]:
     listed = hops.load()
     hop = Result(item=replace(listed.hops[0], exception="Openly said."), session=SESSION)
     hop.proofs.append(Proof(claim="Plaintext is refused", holds=True))
-    store = Result(item=listed.stores[0])
+    store = Result(item=next(store for store in listed.stores if store.name == "media"))
     store.proofs.append(Proof(claim="It rests encrypted", holds=good, reason="" if good else "Why"))
     return [hop, store]
 

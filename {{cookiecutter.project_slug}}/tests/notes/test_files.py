@@ -4,12 +4,17 @@ import hashlib
 import re
 
 import pytest
-from django.core.files.storage import default_storage
+from django.core.files.storage import default_storage, storages
 from django.test import Client
 from django.urls import reverse
 
+from apps.files.storage import EncryptedInMemoryStorage
 from apps.notes.forms import MAX_UPLOAD_SIZE, clean_file_name
 from apps.notes.models import Attachment, Note
+from apps.notes.tasks import process_attachment
+from apps.users.models import User
+from tests.conftest import SecureClient
+from tests.files.conftest import put
 from tests.notes.conftest import picture, stored, upload, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,13 +68,72 @@ def test_a_picture_has_a_thumbnail_and_its_real_type(user_client: Client) -> Non
     response = user_client.get(address)
     assert response.headers["Content-Type"] == "image/webp"
     assert response.headers["Content-Disposition"] == 'inline; filename="thumbnail.webp"'
-    assert response.headers["Cache-Control"] == "private, max-age=3600"
+    assert "no-store" in response.headers["Cache-Control"]
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_the_objects_name_tells_nothing(user_client: Client) -> None:
     write(user_client, upload(picture(), "salary.png"))
     assert all(re.fullmatch(r"attachments/[0-9a-f]{32}(-thumbnail)?", name) for name in stored())
+
+
+def altered(name: str) -> bytes:
+    """Flip the last bit of a stored object, and return what is stored then."""
+    storage = storages["default"]
+    assert isinstance(storage, EncryptedInMemoryStorage)
+    content = bytearray(storage.open_stored(name).read())
+    content[-1] ^= 1
+    put(storage, name, bytes(content))
+    return bytes(content)
+
+
+def test_nothing_of_an_altered_file_is_sent(
+    user: User, user_client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(user_client, upload(picture("PNG", (2000, 1000), 0, "L") + b"canary" * 50_000))
+    attachment = Attachment.objects.get()
+    client = SecureClient(raise_request_exception=False)
+    client.force_login(user)
+    for page in ("notes:download", "notes:thumbnail"):
+        name = str(attachment.file.name if page == "notes:download" else attachment.thumbnail.name)
+        assert client.get(reverse(page, args=[attachment.pk])).status_code == 200
+        altered(name)
+        caplog.clear()
+        response = client.get(reverse(page, args=[attachment.pk]))
+        assert response.status_code == 500
+        assert not response.streaming
+        assert "text/html" in response.headers["Content-Type"]
+        assert "Content-Disposition" not in response.headers
+        assert caplog.text.count("stored_file_refused") == 1
+        assert name in caplog.text
+        assert "canary" not in response.text + caplog.text
+
+
+def test_an_altered_file_is_marked_as_failed(user_client: Client) -> None:
+    write(user_client, upload(picture()))
+    attachment = Attachment.objects.get()
+    Attachment.objects.update(status="pending", sha256="", thumbnail="")
+    altered(str(attachment.file.name))
+    process_attachment.call(attachment.pk)
+    attachment.refresh_from_db()
+    assert attachment.status == "failed"
+    assert attachment.error == "The stored file could not be read."
+    assert attachment.sha256 == ""
+    assert not attachment.thumbnail
+
+
+def test_the_store_holds_no_plaintext(user_client: Client) -> None:
+    content = picture() + b"canary" * 50_000
+    write(user_client, upload(content))
+    storage = storages["default"]
+    assert isinstance(storage, EncryptedInMemoryStorage)
+    assert len(stored()) == 2
+    for name in stored():
+        with default_storage.open(name) as file:
+            plain = file.read()
+        kept = storage.open_stored(name).read()
+        assert plain[:100] not in kept
+        assert plain[-100:] not in kept
 
 
 def test_an_object_that_is_gone_is_not_found(user_client: Client) -> None:

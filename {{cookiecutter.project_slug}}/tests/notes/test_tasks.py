@@ -37,7 +37,7 @@ def test_a_picture_gets_digest_type_and_thumbnail(attachment: Attachment) -> Non
     assert attachment.content_type == "image/png"
     assert attachment.thumbnail.name == attachment.thumbnail_name
     assert stored() == {attachment.file.name, attachment.thumbnail_name}
-    assert str(attachment) == "file.txt"
+    assert "file.txt" not in f"{attachment} {attachment!r}"
 
 
 def test_a_second_run_changes_nothing(

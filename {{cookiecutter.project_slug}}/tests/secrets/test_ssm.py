@@ -73,6 +73,20 @@ def test_what_is_nowhere_is_listed_without_values() -> None:
     assert VALUE not in message
 
 
+def test_an_optional_secret_may_be_nowhere() -> None:
+    store = Stored(ONE="stored")
+    assert dict(load_secrets(["ONE"], {}, store, optional=["TWO"])) == {"ONE": "stored"}
+    assert dict(load_secrets(["ONE"], {"ONE": "1"}, store, optional=["TWO"])) == {"ONE": "1"}
+
+
+def test_an_optional_secret_is_read_wherever_it_is() -> None:
+    injected = {"ONE": "1", "TWO": "2"}
+    assert dict(load_secrets(["ONE"], injected, Never(PREFIX), optional=["TWO"])) == injected
+    # Also where all the others are injected: nobody could tell that it is missing.
+    stored = Stored(TWO="stored")
+    assert load_secrets(["ONE"], {"ONE": "1"}, stored, optional=["TWO"])["TWO"] == "stored"
+
+
 # The mapping ---------------------------------------------------------------------------
 
 

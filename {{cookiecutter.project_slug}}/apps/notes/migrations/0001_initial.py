@@ -4,6 +4,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+import apps.fields.fields
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -22,8 +24,13 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("title", models.CharField(max_length=200)),
-                ("body", models.TextField(blank=True, max_length=20000, verbose_name="text")),
+                ("title", apps.fields.fields.EncryptedCharField(max_length=200)),
+                (
+                    "body",
+                    apps.fields.fields.EncryptedTextField(
+                        blank=True, max_length=20000, verbose_name="text"
+                    ),
+                ),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 ("updated_at", models.DateTimeField(auto_now=True)),
                 ("expires_at", models.DateTimeField(blank=True, db_index=True, null=True)),
@@ -50,7 +57,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("file", models.FileField(upload_to="")),
-                ("file_name", models.CharField(max_length=120)),
+                ("file_name", apps.fields.fields.EncryptedCharField(max_length=120)),
                 ("size", models.PositiveBigIntegerField()),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
@@ -71,7 +78,12 @@ class Migration(migrations.Migration):
                     "content_type",
                     models.CharField(default="application/octet-stream", max_length=50),
                 ),
-                ("sha256", models.CharField(blank=True, max_length=64, verbose_name="SHA-256")),
+                (
+                    "sha256",
+                    apps.fields.fields.EncryptedCharField(
+                        blank=True, max_length=64, verbose_name="SHA-256"
+                    ),
+                ),
                 ("thumbnail", models.FileField(blank=True, upload_to="")),
                 (
                     "note",

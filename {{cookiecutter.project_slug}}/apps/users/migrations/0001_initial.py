@@ -3,6 +3,11 @@
 import django.utils.timezone
 from django.db import migrations, models
 
+import apps.fields.columns
+import apps.fields.fields
+import apps.fields.normalize
+import apps.fields.schema
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -36,12 +41,13 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "email",
-                    models.EmailField(
+                    apps.fields.fields.EncryptedEmailField(
                         error_messages={
                             "unique": "There is already an account with this e-mail address."
                         },
                         max_length=254,
-                        unique=True,
+                        normalize=apps.fields.normalize.casefold,
+                        searchable=True,
                         verbose_name="e-mail address",
                     ),
                 ),
@@ -90,6 +96,16 @@ class Migration(migrations.Migration):
             ],
             options={
                 "abstract": False,
+                "constraints": [
+                    apps.fields.schema.BlindUniqueConstraint(
+                        apps.fields.columns.BlindIndex("email", 0),
+                        name="users_user_email_39605a_u0",
+                    ),
+                    apps.fields.schema.BlindUniqueConstraint(
+                        apps.fields.columns.BlindIndex("email", 1),
+                        name="users_user_email_39605a_u1",
+                    ),
+                ],
             },
         ),
     ]

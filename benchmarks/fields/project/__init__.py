@@ -1,0 +1,1 @@
+"""A Django application of two models with the same fields: one plain, one encrypted."""

@@ -1,0 +1,62 @@
+"""Django's PostgreSQL backend, with encrypted fields."""
+
+from typing import Any
+
+from django.db.backends.postgresql import base, operations, schema
+from django.db.models import Model
+
+from apps.fields.backend import EncryptedOperationsMixin, EncryptedSchemaEditorMixin
+from apps.fields.fields import EncryptedField
+
+_CONVERTED = "converted__"
+
+
+class DatabaseOperations(EncryptedOperationsMixin, operations.DatabaseOperations):
+    pass
+
+
+class DatabaseSchemaEditor(EncryptedSchemaEditorMixin, schema.DatabaseSchemaEditor):
+    """Where a column is encrypted or decrypted, another one holds the values meanwhile.
+
+    To take its place PostgreSQL writes the table to a new file, without old versions of
+    its rows, and drops the column's statistics: both held plaintext.
+    """
+
+    def convert(self, model: type[Model], old_field: Any, new_field: Any) -> None:
+        table, column = self.quote_name(model._meta.db_table), self.quote_name(_CONVERTED)
+        self.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        if _crosses(old_field, new_field):
+            self.execute(
+                f"ALTER TABLE {table} ADD COLUMN {column} {new_field.db_type(self.connection)}"
+            )
+            self.convert_into(_CONVERTED, model, old_field, new_field)
+        else:
+            super().convert(model, old_field, new_field)
+        # A row that this transaction writes twice waits for the check of its foreign keys,
+        # and ALTER TABLE fails while one does.
+        self.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _alter_field(
+        self, model: type[Model], old_field: Any, new_field: Any, old_type: Any, *args: Any
+    ) -> None:
+        if _crosses(old_field, new_field):
+            old_type = ""  # Django would not touch a column of bytes that become other bytes
+        super()._alter_field(model, old_field, new_field, old_type, *args)  # type: ignore[misc]
+
+    def _using_sql(self, new_field: Any, old_field: Any) -> str:
+        if _crosses(old_field, new_field):
+            column = self.quote_name(_CONVERTED)
+            return f" USING {column}, DROP COLUMN {column}"
+        return super()._using_sql(new_field, old_field)  # type: ignore[misc,no-any-return]
+
+
+def _crosses(old_field: Any, new_field: Any) -> bool:
+    return isinstance(old_field, EncryptedField) != isinstance(new_field, EncryptedField)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    """`ENGINE = "apps.fields.postgresql"`."""
+
+    encrypts_fields = True
+    ops_class = DatabaseOperations
+    SchemaEditorClass = DatabaseSchemaEditor
