@@ -149,7 +149,7 @@ def test_keys_are_made_before_the_tables(
     empty: FailingStore, schema: Callable[[str], None]
 ) -> None:
     schema("ALTER TABLE library_tag RENAME TO elsewhere")
-    schema("ALTER TABLE notes_note RENAME COLUMN body TO plain_body")
+    schema("ALTER TABLE library_reader RENAME COLUMN notes TO plain_notes")
     assert call("create_keys").startswith("Made keys")
 
 

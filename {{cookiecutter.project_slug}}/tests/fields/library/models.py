@@ -121,3 +121,11 @@ class Twin(models.Model):
     binary = models.BinaryField(null=True)
     boolean = models.BooleanField(null=True)
     json = models.JSONField(null=True)
+
+
+class Scan(models.Model):
+    """A stored file, and a small picture of it."""
+
+    file = models.FileField()
+    file_name = EncryptedCharField(max_length=100)
+    thumbnail = models.FileField(blank=True)
