@@ -25,6 +25,7 @@ from apps.fields.columns import EncryptedCol, EncryptedFieldError
 from apps.fields.lookups import BlindExact, BlindIExact, BlindIn, StoredIsNull
 from apps.fields.normalize import casefold
 from apps.fields.values import seal, unseal, unsealer
+from apps.keys.errors import MalformedValueError
 
 Normalize = Callable[[str], str]
 
@@ -150,7 +151,17 @@ class EncryptedField(models.Field):  # type: ignore[type-arg]  # a mixin of many
 
     def decrypt(self, stored: Any) -> Any:
         """Return the value that is stored. Raises `DecryptionError` or `DataKeyError`."""
-        return self.from_bytes(unseal(self.place, stored))
+        return self._from_plaintext(unseal(self.place, stored))
+
+    def _from_plaintext(self, plaintext: bytes) -> Any:
+        try:
+            return self.from_bytes(plaintext)
+        except (TypeError, ValueError, ArithmeticError, ValidationError):
+            # The error there shows the value.
+            raise MalformedValueError(
+                f"A value in {self.place} is none that {type(self).__name__} wrote. Migrate the "
+                "column, or restore the row."
+            ) from None
 
     # To and from the database ---------------------------------------------------------
 
@@ -198,10 +209,10 @@ class EncryptedField(models.Field):  # type: ignore[type-arg]  # a mixin of many
 
     def get_db_converters(self, connection: Any) -> list[Any]:
         """Return `from_db_value` for the rows of one query."""
-        unseal_here, from_bytes = unsealer(self.place), self.from_bytes
+        unseal_here, from_plaintext = unsealer(self.place), self._from_plaintext
 
         def convert(value: Any, _expression: Any, _connection: Any) -> Any:
-            return None if value is None else from_bytes(unseal_here(value))
+            return None if value is None else from_plaintext(unseal_here(value))
 
         return [convert]
 

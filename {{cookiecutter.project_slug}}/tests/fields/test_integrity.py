@@ -24,7 +24,7 @@ from apps.keys.errors import (
 )
 from apps.keys.keyring import Purpose, keyring
 from tests.fields import stored
-from tests.fields.library.models import Loan, Reader, Tag
+from tests.fields.library.models import Everything, Loan, Reader, Tag
 
 pytestmark = pytest.mark.django_db
 
@@ -242,3 +242,13 @@ def test_tampering(
             unseal("table.column", tampered)
     with pytest.raises(AlteredValueError):
         unseal("table.other", value)
+
+
+@pytest.mark.parametrize("name", ["integer", "decimal", "date", "datetime", "time", "boolean"])
+def test_a_value_of_another_type(name: str) -> None:
+    row = Everything.objects.create()
+    field: Any = Everything._meta.get_field(name)
+    stored.write(row, name, seal(field.place, CANARY.encode(), b"" if field.searchable else None))
+    raised(lambda: Everything.objects.get(), MalformedValueError)
+    with pytest.raises(MalformedValueError):
+        field.decrypt(stored.read(row, name))

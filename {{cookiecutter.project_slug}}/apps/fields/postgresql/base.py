@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base, operations, schema
 from django.db.models import Model
+from django.db.utils import DatabaseErrorWrapper
+from django.utils.functional import cached_property
 
 from apps.fields.backend import EncryptedOperationsMixin, EncryptedSchemaEditorMixin
 from apps.fields.fields import EncryptedField
@@ -54,9 +57,23 @@ def _crosses(old_field: Any, new_field: Any) -> bool:
     return isinstance(old_field, EncryptedField) != isinstance(new_field, EncryptedField)
 
 
+class ErrorsWithoutDetail(DatabaseErrorWrapper):
+    """Raises PostgreSQL's errors without their DETAIL, which quotes values and indexes."""
+
+    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+        if isinstance(exc_value, psycopg.Error):
+            exc_value.args = tuple(str(arg).partition("\nDETAIL:")[0] for arg in exc_value.args)
+        super().__exit__(exc_type, exc_value, traceback)
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """`ENGINE = "apps.fields.postgresql"`."""
 
     encrypts_fields = True
     ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor
+
+    @cached_property
+    def wrap_database_errors(self) -> ErrorsWithoutDetail:
+        """Return what every call of the driver runs in."""
+        return ErrorsWithoutDetail(self)
