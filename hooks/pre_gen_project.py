@@ -44,7 +44,7 @@ MODULE_NAMES = frozenset(
     """
     apps argon2 argon2_cffi boto3 botocore config cryptography django django_environ
     django_storages django_structlog django_tasks_db environ gunicorn pil pillow psycopg
-    psycopg_pool pytest redis storages structlog test tests
+    psycopg_pool pytest redis storages structlog test tests tqdm
     whitenoise
     """.split()
 )

@@ -80,6 +80,9 @@ class Copy(NativeStack):
         pairs = runner.read_bytes().decode().rstrip("\0").split("\0")
         self.servers_env = dict(pair.split("=", 1) for pair in pairs)
         self.run(*native, "down")
+        # The healthy stack's database is read with the keys that encrypted it.
+        shutil.rmtree(self.state / "aws")
+        shutil.copytree(healthy.state / "aws", self.state / "aws")
 
     def beside(self, *processes: str, **env: str) -> dict[str, str]:
         """Variables with the healthy stack's addresses, but the copy's for some processes."""
@@ -360,6 +363,18 @@ WEAKENINGS = [
         edits=[Edit("apps/keys/kms.py", "verify=verify,", "verify=verify or False,")],
     ),
     Weakening(
+        what="an encrypted value is not bound to its column",
+        short=["columns"],
+        claim="A value encrypted now can be read in its own column only",
+        edits=[
+            Edit(
+                "apps/fields/values.py",
+                'AESGCM(key.derive(f"field {place}")), place.encode()',
+                'AESGCM(key.derive("field")), b""',
+            )
+        ],
+    ),
+    Weakening(
         what="the bucket has no default encryption",
         short=["media"],
         claim="A new object is stored with SSE-KMS",
@@ -482,7 +497,7 @@ def test_no_command_runs_with_a_false_server_for_keys(
     with copy.showing("aws", pair), copy.running("aws"):
         ended = copy.python(false, "manage.py", "migrate", "--plan")
     assert ended.returncode != 0
-    assert "(encryption.E020)" in ended.stderr
+    assert "(encryption.E021)" in ended.stderr
     assert "certificate verify failed" in ended.stderr
 
 

@@ -135,8 +135,9 @@ class Command(BaseCommand):
                 if done.failed and place.count_due() <= len(done.failed):
                     raise CommandError(
                         f"{place.name}: {len(done.failed)} {unit} cannot be decrypted, for "
-                        f"example {', '.join(map(str, done.failed[:5]))}. Restore or delete them "
-                        "(docs/fields.md), then run this again. No key that decrypts was retired."
+                        f"example {', '.join(map(str, done.failed[:5]))}. Restore them from a "
+                        'backup, or delete them: .filter(pk=...).only("pk").delete(). Then run '
+                        "this again: no key that decrypts was retired."
                     )
                 if not done.rewritten:
                     time.sleep(0.2)  # others hold the rest
