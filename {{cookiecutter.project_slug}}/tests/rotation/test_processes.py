@@ -14,7 +14,7 @@ from tests.rotation.processes import Process, Site, at_every_step
 
 pytestmark = pytest.mark.django_db
 
-PURPOSES = [*([purpose] for purpose in Purpose), list(Purpose)]
+PURPOSES = [[Purpose.INDEX], list(Purpose)]
 
 
 def options(purposes: list[Purpose]) -> list[str]:
