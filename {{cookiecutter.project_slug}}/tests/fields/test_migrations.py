@@ -245,7 +245,10 @@ def test_nothing_but_the_last_values_is_in_postgresqls_file(scratch: Scratch) ->
             value = f"{CANARY} {number}"
             scratch.objects().create(name=value if before.max_length else value.encode())
         scratch.query("ANALYZE scratch_item")
-        statistics = "SELECT histogram_bounds::text FROM pg_stats WHERE attname = 'name'"
+        statistics = (
+            "SELECT histogram_bounds::text FROM pg_stats "
+            "WHERE tablename = 'scratch_item' AND attname = 'name'"
+        )
         file = "SELECT pg_relation_filenode('scratch_item')"
         assert scratch.query(statistics)
         old_file = scratch.query(file)
