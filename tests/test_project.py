@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, TEMPLATE_FOLDER
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 def make(project: Path, target: str) -> str:
