@@ -4,7 +4,7 @@ UV := sh scripts/uv
 RUN := $(UV) run --locked --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lock bench
+.PHONY: help demo test proof mutants lint lock bench
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -12,9 +12,17 @@ help: ## Show this list
 demo: ## Generate a project with the default answers, run its whole stack, verify every hop
 	@sh scripts/demo
 
-test: lint ## Set everything up and run all tests; what this machine cannot run is skipped with its reason
+test: lint ## Set everything up and run the tests; what this machine cannot run is skipped with its reason
 	@sh scripts/packages
-	$(RUN) pytest
+	$(RUN) pytest -m 'not proof'
+
+# The folder "proof" gets the report.
+proof: ## Attack a project's stack in every way listed; PROJECT=path proves a copy of your own
+	@sh scripts/packages
+	$(RUN) pytest tests/proof --report proof $(if $(PROJECT),--project '$(PROJECT)')
+
+mutants: ## Remove each protection in a copy; every one must be missed by a test. NAME=... for some
+	$(RUN) pytest tests/proof/test_mutants.py $(if $(NAME),-k '$(NAME)') $(if $(PROJECT),--project '$(PROJECT)')
 
 lint: ## Lint and type-check the template as it stands
 	$(RUN) ruff check .
@@ -26,6 +34,7 @@ lock: ## Lock the newest versions, of the template and of the project
 	$(UV) lock --upgrade --project '$(PROJECT)'
 	$(UV) lock --upgrade --project '$(PROJECT)/services/aws'
 	$(UV) lock --upgrade --project benchmarks/fields
+	$(UV) lock --upgrade --project tests/proof/tools
 
 bench: ## Encrypted fields against plain columns; the whole stack against gunicorn without TLS
 	$(RUN) python benchmarks/fields/run.py $(ROWS)

@@ -11,13 +11,39 @@ from typing import Any, Protocol
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["stack"]
+pytest_plugins = ["stack", "reporter"]
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE_FOLDER = "{{cookiecutter.project_slug}}"
 
 # Ids of the tests that may be skipped with CI=true. Any other skip there fails the session.
 ALLOWED_SKIPS: frozenset[str] = frozenset()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "prove a copy of this project instead of one with the default answers"
+    parser.getgroup("proof").addoption("--project", type=Path, help=text)
+
+
+def visible_to_git(folder: Path, *parts: str) -> list[Path]:
+    """Return the files of a folder, or of parts of it, that git does not ignore."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *parts]
+    listing = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE)
+    names = map(Path, listing.stdout.decode().rstrip("\0").split("\0"))
+    return [name for name in names if (folder / name).is_file()]
+
+
+def copy_project(project: Path, copy: Path) -> None:
+    """Copy a generated project: no secrets and no environment, as a clone of it would be."""
+    try:
+        names = visible_to_git(project)
+    except subprocess.CalledProcessError:  # it is in no repository
+        own = shutil.ignore_patterns(".venv", ".local", ".env", ".git", "*_cache", "__pycache__")
+        shutil.copytree(project, copy, ignore=own)
+        return
+    for name in names:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(project / name, copy / name)
 
 
 class Bake(Protocol):
@@ -42,14 +68,19 @@ class Bake(Protocol):
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the template as a clone would have it, without what git ignores."""
     copy = tmp_path_factory.mktemp("template") / "fullcrypt"
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"]
-    parts = ["cookiecutter.json", "hooks", TEMPLATE_FOLDER]
-    listing = subprocess.run([*command, *parts], cwd=ROOT, check=True, stdout=subprocess.PIPE)
-    for name in listing.stdout.decode().rstrip("\0").split("\0"):
-        if (ROOT / name).is_file():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name)
+    for name in visible_to_git(ROOT, "cookiecutter.json", "hooks", TEMPLATE_FOLDER):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
     return copy
+
+
+@pytest.fixture(scope="session")
+def given_project(pytestconfig: pytest.Config) -> Path | None:
+    """The project that --project names."""
+    path: Path | None = pytestconfig.getoption("--project")
+    if path and not (path / "encryption.toml").is_file():
+        pytest.fail(f"{path} is no generated project: it has no encryption.toml", pytrace=False)
+    return path and path.resolve()
 
 
 @pytest.fixture(scope="session")
@@ -102,8 +133,17 @@ def bake(template: Path, home: Path) -> Bake:
 
 
 @pytest.fixture(scope="session")
-def project(template: Path, cookies_session: Any) -> Path:
-    """A project with the default answers, for all tests to read and none to change."""
+def project(
+    template: Path,
+    cookies_session: Any,
+    given_project: Path | None,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A project with the default answers or the one given, for tests to read and none to change."""
+    if given_project:
+        copy = tmp_path_factory.mktemp("project") / given_project.name
+        copy_project(given_project, copy)
+        return copy
     result = cookies_session.bake(template=str(template))
     assert result.exception is None, result.exception
     return Path(result.project_path)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from conftest import Bake
+from conftest import Bake, copy_project
 
 NAME = "Note Box"
 LOG_LINES = 60
@@ -114,6 +114,12 @@ class Stack(ABC):
     @property
     def ca(self) -> Path:
         return self.project / ".local" / "certs" / "ca.crt"
+
+    @cached_property
+    def slug(self) -> str:
+        """The project's own name: its folder may have another."""
+        document = tomllib.loads((self.project / "project.toml").read_text())
+        return str(document["project"]["slug"])
 
     @cached_property
     def secrets(self) -> dict[str, str]:
@@ -318,15 +324,23 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def new_project(bake: Bake, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Return a function that generates a project with a name that no other stack here has."""
+def new_project(
+    bake: Bake, given_project: Path | None, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Path]:
+    """Return a function that generates a project, or copies the one given by --project.
+
+    Its folder has a name that no other stack here has.
+    """
 
     def new() -> Path:
-        slug = f"note-box-{free_ports(1)[0]}"
+        name = f"note-box-{free_ports(1)[0]}"
         folder = tmp_path_factory.mktemp("stack")
-        result = bake(folder, [f"project_name={NAME}", f"project_slug={slug}"])
-        assert result.returncode == 0, result.stderr
-        return folder / slug
+        if given_project:
+            copy_project(given_project, folder / name)
+        else:
+            result = bake(folder, [f"project_name={NAME}", f"project_slug={name}"])
+            assert result.returncode == 0, result.stderr
+        return folder / name
 
     return new
 
