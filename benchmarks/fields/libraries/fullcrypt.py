@@ -19,8 +19,7 @@ class Adapter(Library):
 
     def settings(self) -> dict[str, Any]:
         return {
-            # The first makes Django's classes generic, as apps.fields needs them.
-            "INSTALLED_APPS": ["django_tasks_db", "apps.keys", "apps.fields", "apps.rotation"],
+            "INSTALLED_APPS": ["apps.keys", "apps.fields", "apps.rotation"],
             "KEY_STORE": "apps.keys.memory.MemoryKeyStore",
             "KEYRING_MAX_AGE": 300,
         }

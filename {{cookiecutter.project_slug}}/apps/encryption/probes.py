@@ -31,7 +31,7 @@ from apps.encryption.tls import (
 from apps.fields.values import seal, unseal
 from apps.keys.errors import AlteredValueError
 from apps.rotation.tables import tables
-from apps.secrets.ssm import ssm_client
+from apps.secrets.ssm import parameters_by_path, ssm_client
 
 # A certificate that ends sooner than this counts as a failure, early enough to act.
 MIN_REMAINING = timedelta(days=7)
@@ -283,14 +283,13 @@ def parameters(result: Result) -> None:
     """Everything below the project's prefix must be a SecureString."""
 
     def secure() -> bool:
-        pages = ssm_client().get_paginator("get_parameters_by_path")
+        client = ssm_client()
         # The keys' own path apart: the retired ones below it are none of the application's.
         paths = (settings.SECRETS_PREFIX, f"{settings.SECRETS_PREFIX}keys/")
         kinds = [
             parameter["Type"]
             for path in paths
-            for page in pages.paginate(Path=path, WithDecryption=False)
-            for parameter in page["Parameters"]
+            for parameter in parameters_by_path(client, Path=path, WithDecryption=False)
         ]
         return set(kinds) == {"SecureString"}  # and not none at all
 

@@ -2,17 +2,16 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from django.db.models import BinaryField, Model
+from django.db.models import Model
 from django.db.models.constants import OnConflict
-from django.db.models.expressions import Col
 from django.db.models.sql import Query
 from django.db.transaction import atomic
 
-from apps.fields.columns import BlindIndex, EncryptedFieldError
+from apps.fields.columns import BlindIndex, EncryptedCol, EncryptedFieldError
 from apps.fields.fields import EncryptedField
-from apps.fields.values import unseal
 from apps.keys.errors import DataKeyError, DecryptionError
 from apps.keys.keyring import Purpose, keyring
 
@@ -44,7 +43,7 @@ class EncryptedOperationsMixin:
         return f"ON CONFLICT ({target}) DO UPDATE SET {values}"
 
     def _index_sql(self, field: EncryptedField) -> str:
-        column = Col(None, field, BinaryField())  # type: ignore[arg-type]  # no alias
+        column = EncryptedCol(None, field).stored()  # type: ignore[arg-type]  # no alias
         index = BlindIndex(column, keyring(Purpose.INDEX).active_slot)
         compiler = Query(field.model).get_compiler(connection=self.connection)
         return str(compiler.compile(index)[0])
@@ -101,7 +100,9 @@ class EncryptedSchemaEditorMixin:
         with atomic(self.connection.alias):
             rename(model, old_db_table, new_db_table)
             for field in fields:
-                self._move(model, field, f"{old_db_table}.{field.column}")
+                column = str(field.column)
+                renew = partial(field.renew, place=f"{old_db_table}.{column}")
+                self._rewrite(model, column, column, renew)
 
     def convert(self, model: type[Model], old_field: Any, new_field: Any) -> None:
         """Write every value of the old field as the new one stores it."""
@@ -123,12 +124,6 @@ class EncryptedSchemaEditorMixin:
             return new_field.get_db_prep_value(value, self.connection)
 
         self._rewrite(model, old_field.column, column, converted)
-
-    def _move(self, model: type[Model], field: Any, old_place: str) -> None:
-        def moved(stored: Any) -> Any:
-            return field.encrypt(field.from_bytes(unseal(old_place, bytes(stored))))
-
-        self._rewrite(model, field.column, field.column, moved)
 
     def _rewrite(
         self, model: type[Model], source: str, target: str, change: Callable[[Any], Any]

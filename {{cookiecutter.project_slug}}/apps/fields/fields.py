@@ -122,6 +122,8 @@ class EncryptedField(models.Field):  # type: ignore[type-arg]  # a mixin of many
                 self.name in {name for name, _order in index.fields_orders}
                 for index in meta.indexes
             ),
+            "An encrypted field cannot be a part of another, such as an ArrayField: no rotation "
+            "would find its values. Use EncryptedJSONField.": self not in meta.local_fields,
         }
         return [
             checks.Error(message, obj=self, id=f"fields.EncryptedField.E{number:03}")
@@ -152,6 +154,15 @@ class EncryptedField(models.Field):  # type: ignore[type-arg]  # a mixin of many
     def decrypt(self, stored: Any) -> Any:
         """Return the value that is stored. Raises `DecryptionError` or `DataKeyError`."""
         return self._from_plaintext(unseal(self.place, stored))
+
+    def renew(self, stored: Any, place: str | None = None) -> bytes:
+        """Return a stored value, which may be from another place, encrypted and indexed anew.
+
+        Raises as `decrypt`.
+        """
+        plaintext = unseal(place or self.place, stored)
+        normal = self.normal_form(self._from_plaintext(plaintext)) if self.searchable else None
+        return seal(self.place, plaintext, normal)
 
     def _from_plaintext(self, plaintext: bytes) -> Any:
         try:
@@ -208,16 +219,13 @@ class EncryptedField(models.Field):  # type: ignore[type-arg]  # a mixin of many
         return False
 
     def get_db_converters(self, connection: Any) -> list[Any]:
-        """Return `from_db_value` for the rows of one query."""
+        """Return `decrypt` for the rows of one query."""
         unseal_here, from_plaintext = unsealer(self.place), self._from_plaintext
 
         def convert(value: Any, _expression: Any, _connection: Any) -> Any:
             return None if value is None else from_plaintext(unseal_here(value))
 
         return [convert]
-
-    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        return None if value is None else self.decrypt(value)
 
     def value_to_string(self, obj: models.Model) -> str:
         raise EncryptedFieldError(

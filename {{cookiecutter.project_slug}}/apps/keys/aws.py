@@ -22,7 +22,7 @@ from django.conf import settings
 from apps.keys.errors import KeyStoreError
 from apps.keys.kms import kms_client
 from apps.keys.store import StoredKey, StoredRing
-from apps.secrets.ssm import ssm_client
+from apps.secrets.ssm import parameters_by_path, put_secret, ssm_client
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -103,11 +103,8 @@ class AWSKeyStore:
     def retired(self, purpose: str) -> dict[str, StoredKey]:
         path = f"{self._prefix}{purpose}/retired"
         with _asking(f"The retired keys below {path} could not be read", "ssm:GetParametersByPath"):
-            pages = self._ssm.get_paginator("get_parameters_by_path").paginate(
-                Path=path, WithDecryption=True
-            )
-            documents = [found["Value"] for page in pages for found in page["Parameters"]]
-        rings = [StoredRing.from_json(document) for document in documents]
+            found = list(parameters_by_path(self._ssm, Path=path, WithDecryption=True))
+        rings = [StoredRing.from_json(parameter["Value"]) for parameter in found]
         return {key.id: key for ring in rings for key in ring.keys}
 
     def retire(self, purpose: str, key: StoredKey) -> None:
@@ -117,13 +114,7 @@ class AWSKeyStore:
     def _put(self, name: str, value: str, *, overwrite: bool = True) -> bool:
         with _asking(f"The parameter {name} could not be written", "ssm:PutParameter on it"):
             try:
-                self._ssm.put_parameter(
-                    Name=name,
-                    Value=value,
-                    Type="SecureString",
-                    KeyId=settings.KMS_KEY,
-                    Overwrite=overwrite,
-                )
+                put_secret(self._ssm, name, value, overwrite=overwrite)
             except self._ssm.exceptions.ParameterAlreadyExists:
                 return False
         return True

@@ -65,17 +65,17 @@ def begin(purpose: Purpose, made: str) -> StoredKey:
     ring = _ring(purpose)
     if purpose is Purpose.INDEX:
         (only,) = ring.keys
-        new = replace(make_key(purpose, slot=1 - only.slot), created=made)
+        new = make_key(purpose, created=made, slot=1 - only.slot)
         _write(purpose, replace(ring, keys=(only, new)))
     else:
-        new = replace(make_key(purpose), created=made)
+        new = make_key(purpose, created=made)
         _write(purpose, StoredRing(active=new.id, keys=(*ring.keys, new)))
     return new
 
 
-def is_searched(purpose: Purpose) -> bool:
-    """Whether the newest key is the active one; while an index rotates it is not yet."""
-    ring = _ring(purpose)
+def newest_is_searched() -> bool:
+    """Whether the newest index key is the active one; while the index rotates it is not yet."""
+    ring = _ring(Purpose.INDEX)
     return ring.active == ring.keys[-1].id
 
 

@@ -75,13 +75,5 @@ def files(using: str) -> list[Files]:
         Files(model, field, using)
         for model in models_in(using)
         for field in model._meta.local_fields
-        if isinstance(field, FileField) and _is_encrypted(field)
+        if isinstance(field, FileField) and isinstance(field.storage, EncryptedStorageMixin)
     ]
-
-
-def _is_encrypted(field: FileField) -> bool:
-    storage = field.storage
-    # default_storage is a proxy.
-    return isinstance(getattr(storage, "_wrapped", storage), EncryptedStorageMixin) or isinstance(
-        storage, EncryptedStorageMixin
-    )

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.apps import apps
-from django.db import connections, router, transaction
+from django.core.management.base import CommandError
+from django.db import IntegrityError, connections, router, transaction
 from django.db.models import Model
 
 from apps.fields import EncryptedField
@@ -19,7 +20,6 @@ from apps.fields.values import (
     SLOTS,
     current_header,
     is_indexed,
-    seal,
     slot_offset,
     unseal,
 )
@@ -76,9 +76,9 @@ class Table:
             for stored in rows:
                 for f, value in zip(self.fields, stored, strict=True):
                     if value is not None:
-                        self._look_at(f, bytes(value))
+                        self._look_at(f, value)
 
-    def _look_at(self, f: EncryptedField, stored: bytes) -> None:
+    def _look_at(self, f: EncryptedField, stored: Any) -> None:
         unseal(f.place, stored)
         if f.searchable and not is_indexed(stored):
             raise LookupError(
@@ -90,7 +90,8 @@ class Table:
         """Rewrite what is due, in short transactions; `report` gets each batch's size.
 
         Rows that another transaction holds are left for the next pass: nothing waits for a
-        lock here, so no request can be caught in a deadlock.
+        lock here, so no request can be caught in a deadlock. Raises `CommandError` for a value
+        that was put back beside its like, though it must be unique.
         """
         progress = Progress()
         batch: list[tuple[Any, ...]] | None = None
@@ -140,15 +141,43 @@ class Table:
         for row in batch:
             pk, stored = self._pk_of(row), row[len(self._pk) :]
             try:
-                new = [renew(f, value) for f, value in zip(self.fields, stored, strict=True)]
+                new = [
+                    None if value is None else f.renew(value)
+                    for f, value in zip(self.fields, stored, strict=True)
+                ]
             except (DecryptionError, UnknownKeyError):
-                failed.append(pk[0] if len(pk) == 1 else pk)
+                failed.append(_shown(pk))
             else:
                 yield *pk, *new
 
     def _write(self, rows: list[tuple[Any, ...]]) -> None:
         if not rows:
             return
+        try:
+            with transaction.atomic(using=self.using):  # a savepoint: the rows stay locked
+                self._write_at_once(rows)
+        except IntegrityError:
+            self._write_one_by_one(rows)
+
+    def _write_one_by_one(self, rows: list[tuple[Any, ...]]) -> None:
+        """Write each value alone, to name the one that is not unique."""
+        where = " AND ".join(f"{pk} = %s" for pk in self._pk)
+        with self._connection.cursor() as cursor:
+            for row in rows:
+                pk = self._pk_of(row)
+                new = zip(self.fields, self._columns, row[len(pk) :], strict=True)
+                for f, column, value in new:
+                    update = f"UPDATE {self._table} SET {column} = %s WHERE {where}"
+                    try:
+                        cursor.execute(update, [value, *pk])
+                    except IntegrityError:
+                        raise CommandError(
+                            f"The value of {f.place} in the row with the primary key {_shown(pk)} "
+                            "must be unique, and another row has it: one of them was put back from "
+                            "a backup. Delete or change one. Then run this again: it goes on."
+                        ) from None
+
+    def _write_at_once(self, rows: list[tuple[Any, ...]]) -> None:
         with self._connection.cursor() as cursor:
             if self._connection.vendor == "postgresql":
                 # An array per column: five times faster than a statement per row.
@@ -178,13 +207,8 @@ class Table:
             return list(cursor.fetchall())
 
 
-def renew(field: EncryptedField, stored: Any) -> Any:
-    """Return a stored value encrypted and indexed anew; None stays None."""
-    if stored is None:
-        return None
-    plaintext = unseal(field.place, bytes(stored))
-    normal = field.normal_form(field.from_bytes(plaintext)) if field.searchable else None
-    return seal(field.place, plaintext, normal)
+def _shown(pk: tuple[Any, ...]) -> Any:
+    return pk[0] if len(pk) == 1 else pk
 
 
 def models_in(using: str) -> Iterator[type[Model]]:

@@ -96,14 +96,3 @@ def read(client: "SSMClient") -> StoredKeys:
                 "was changed by hand. Put back its last version (aws ssm get-parameter-history)."
             )
     return StoredKeys(values[KEY], fallbacks, stage, found[KEY]["LastModifiedDate"])
-
-
-def write(client: "SSMClient", name: str, value: str) -> None:
-    """Write one parameter. Raises `BotoCoreError` or `ClientError`."""
-    client.put_parameter(
-        Name=settings.SECRETS_PREFIX + name,
-        Value=value,
-        Type="SecureString",
-        KeyId=settings.KMS_KEY,  # otherwise it would come under the account's default key
-        Overwrite=True,
-    )

@@ -8,20 +8,42 @@ Source: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetP
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from apps.secrets.aws import aws_client
 
 if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
+    from mypy_boto3_ssm.type_defs import ParameterTypeDef
 
 
 def ssm_client(*, verify: str | None = None, endpoint_url: str | None = None) -> "SSMClient":
     """The one way to a Parameter Store client; arguments and errors as of `aws_client`."""
     return aws_client("ssm", verify=verify, endpoint_url=endpoint_url)
+
+
+def parameters_by_path(client: "SSMClient", **query: Any) -> Iterator["ParameterTypeDef"]:
+    """Yield what GetParametersByPath finds, page after page.
+
+    Raises `BotoCoreError` or `ClientError`.
+    """
+    for page in client.get_paginator("get_parameters_by_path").paginate(**query):
+        yield from page["Parameters"]
+
+
+def put_secret(client: "SSMClient", name: str, value: str, *, overwrite: bool = True) -> None:
+    """Write a SecureString under the project's key. Raises `BotoCoreError` or `ClientError`."""
+    client.put_parameter(
+        Name=name,
+        Value=value,
+        Type="SecureString",
+        KeyId=settings.KMS_KEY,  # otherwise it would come under the account's default key
+        Overwrite=overwrite,
+    )
 
 
 class Secrets(Mapping[str, str]):
@@ -64,14 +86,10 @@ class SSMSecretsRetriever:
         """
         try:
             client = self._client or ssm_client()
-            pages = client.get_paginator("get_parameters_by_path").paginate(
-                Path=self.prefix, Recursive=False, WithDecryption=True
+            found = parameters_by_path(
+                client, Path=self.prefix, Recursive=False, WithDecryption=True
             )
-            return {
-                parameter["Name"].removeprefix(self.prefix): parameter["Value"]
-                for page in pages
-                for parameter in page["Parameters"]
-            }
+            return {item["Name"].removeprefix(self.prefix): item["Value"] for item in found}
         except (BotoCoreError, ClientError) as error:
             raise ImproperlyConfigured(
                 f"Secrets below {self.prefix} could not be read: {error} "

@@ -14,8 +14,8 @@ def read(instance: models.Model, name: str) -> bytes | None:
     return None if stored is None else bytes(stored)
 
 
-def write(instance: models.Model, name: str, stored: bytes) -> None:
-    """Store bytes in a field of a row."""
+def write(instance: models.Model, name: str, stored: bytes | str) -> None:
+    """Store bytes, or what only SQLite takes for them, in a field of a row."""
     table, column, key = _where(instance, name)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from django.contrib.postgres.fields import ArrayField
 from django.core import checks
 from django.db import models
 from django.test.utils import isolate_apps
@@ -120,6 +121,13 @@ def test_a_foreign_key_to_the_row_is_fine() -> None:
     target = model(email=EncryptedEmailField(unique=True, searchable=True))
     model(to=models.ForeignKey(target, models.CASCADE))
     assert faults(target) == []
+
+
+def test_a_part_of_another_field() -> None:
+    # Rotations look for encrypted fields among the model's own.
+    field: Any = model(field=ArrayField(EncryptedTextField()))._meta.get_field("field")
+    (fault,) = [message for message in field.check() if message.id == "postgres.E001"]
+    assert "fields.EncryptedField.E010" in fault.msg
 
 
 def test_djangos_own_checks_are_made() -> None:

@@ -45,7 +45,8 @@ from apps.fields import (
     casefold,
 )
 from apps.fields.sqlite3.base import DatabaseWrapper as SQLite
-from apps.keys.errors import AlteredValueError
+from apps.fields.values import seal
+from apps.keys.errors import AlteredValueError, MalformedValueError
 from tests.fields.scratch import LABEL, Scratch, item, model
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -327,6 +328,27 @@ def test_a_value_that_does_not_fit_stops_the_migration_unseen(scratch: Scratch) 
     scratch.objects().filter(number=CANARY).update(number="2")
     scratch.run(AlterField("item", "number", EncryptedIntegerField()))
     assert _rows(scratch, ["number"]) == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("rename", ["table", "column"])
+def test_what_the_field_did_not_write_stops_a_new_name_unseen(
+    scratch: Scratch, rename: str
+) -> None:
+    scratch.become(item(number=EncryptedIntegerField(searchable=True)))
+    scratch.objects().create(number=1)
+    stored: list[Any] = [seal("scratch_item.number", CANARY.encode(), b"")]
+    if connection.vendor == "sqlite":
+        stored.append(CANARY)  # as text, in a column of bytes
+    for value in stored:
+        scratch.query("UPDATE scratch_item SET number = %s", value)
+        with pytest.raises(MalformedValueError) as caught:
+            scratch.run(
+                RenameModel("Item", "Thing")
+                if rename == "table"
+                else RenameField("item", "number", "amount")
+            )
+        assert CANARY not in str(caught.value)
+        assert scratch.stored("number") == [value]
 
 
 def test_a_backend_that_cannot_convert_is_refused() -> None:

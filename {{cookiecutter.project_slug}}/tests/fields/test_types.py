@@ -30,7 +30,10 @@ pytestmark = pytest.mark.django_db
 # Without NUL and lone surrogates, which PostgreSQL's text cannot hold.
 text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=50)
 decimals = st.decimals(-(10**9), 10**9, places=4)  # SQLite holds a plain one as a float
-moments = st.datetimes(timezones=st.timezones()).filter(lambda moment: 2 < moment.year < 9999)
+# Python finds a time that occurs twice unequal to the same moment in another zone (PEP 495).
+moments = st.datetimes(timezones=st.timezones()).filter(
+    lambda moment: 2 < moment.year < 9999 and moment == moment.astimezone(datetime.UTC)
+)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | text,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),

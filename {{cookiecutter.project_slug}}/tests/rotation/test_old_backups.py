@@ -7,13 +7,15 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import InMemoryStorage, default_storage
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models import Model
 
 from apps.encryption.hops import load
 from apps.encryption.probes import Proof, Result, columns
 from apps.keys.errors import UnknownKeyError
 from apps.keys.keyring import Purpose, forget
 from apps.rotation.tables import Table
-from tests.fields.library.models import Reader
+from tests.fields.library.models import Loan, Reader
+from tests.fields.stored import read, write
 from tests.keys.stores import FailingStore
 from tests.rotation.looking import (
     check_all,
@@ -129,6 +131,35 @@ def test_one_row_of_an_old_backup() -> None:
     table.look(1)  # the ends are right
     rotate("--resume")
     assert Reader.objects.get(email="reader1@example.com") == reader
+
+
+@pytest.mark.parametrize(
+    ("model", "column", "together"), [(Reader, "email", ()), (Loan, "place", ("shelf",))]
+)
+def test_an_old_row_beside_its_like(
+    model: type[Model], column: str, together: tuple[str, ...]
+) -> None:
+    first, second, *_ = model._default_manager.order_by("pk")
+    old = {name: read(first, name) for name in (*together, column)}
+    unlike = {name: read(second, name) for name in old}
+    rotate("--purpose", "index")
+    for name, value in old.items():
+        assert value
+        write(second, name, value)
+    before = stored()
+    with pytest.raises(CommandError) as stopped:
+        rotate("--resume")
+    assert str(stopped.value) == (
+        f"The value of {model._meta.db_table}.{column} in the row with the primary key {second.pk} "
+        "must be unique, and another row has it: one of them was put back from a backup. Delete "
+        "or change one. Then run this again: it goes on."
+    )
+    assert stored() == before
+    for name, value in unlike.items():
+        assert value
+        write(second, name, value)
+    rotate("--resume")
+    assert not_found() == []
 
 
 def test_a_backup_of_a_middle_of_a_rotation(store: FailingStore) -> None:

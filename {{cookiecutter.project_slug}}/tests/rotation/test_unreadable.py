@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 import pytest
 from django.core.management import CommandError
+from django.db import connection
 
 from apps.fields.values import seal
+from apps.keys.errors import MalformedValueError
 from apps.keys.keyring import Purpose, keyring
+from apps.rotation.tables import Table
 from tests.fields import stored
-from tests.fields.library.models import Loan, Reader, Scan
+from tests.fields.library.models import Everything, Loan, Reader, Scan
 from tests.keys.stores import FailingStore
 from tests.rotation.looking import check_all, ids, not_current, ring, rotate, values
 
@@ -98,6 +101,22 @@ def test_one_value_of_several_in_a_row() -> None:
     rotate()
     assert Loan.objects.get(pk=loan.pk).book == "Emma"
     assert not_current() == []
+
+
+def test_a_value_that_the_field_did_not_write() -> None:
+    row = Everything.objects.earliest("pk")
+    stored.write(row, "date", seal("library_everything.date", CANARY, b""))
+    assert f"library_everything: 1 rows cannot be decrypted, for example {row.pk}." in failure()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="what SQLite alone stores")
+def test_text_in_a_column_of_bytes() -> None:
+    row = Everything.objects.earliest("pk")
+    stored.write(row, "text", CANARY.decode())
+    with pytest.raises(MalformedValueError) as caught:
+        Table(Everything, "default").look(1)
+    assert CANARY.decode() not in str(caught.value)
+    assert f"library_everything: 1 rows cannot be decrypted, for example {row.pk}." in failure()
 
 
 def test_a_row_that_is_repaired_by_a_write() -> None:

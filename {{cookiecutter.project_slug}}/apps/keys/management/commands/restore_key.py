@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         # An index is never decrypted: its key need not come back.
-        parser.add_argument("purpose", choices=[Purpose.FIELDS, Purpose.FILES])
+        parser.add_argument("purpose", choices=[Purpose.FIELDS.value, Purpose.FILES.value])
         parser.add_argument("id")
 
     def handle(self, *, purpose: str, **options: Any) -> None:

@@ -104,7 +104,7 @@ class Command(BaseCommand):
 
     def _move_index(self, places: Places) -> None:
         # By now every value is indexed under both keys.
-        if not keys.is_searched(Purpose.INDEX):
+        if not keys.newest_is_searched():
             keys.search_with_newest()
             self._say("Searches now use the new index key.")
         self._settle()

@@ -13,7 +13,7 @@ from django.utils.crypto import get_random_string
 
 from apps.secrets import secret_key
 from apps.secrets.secret_key import FALLBACKS, KEY, Stage, StoredKeys
-from apps.secrets.ssm import ssm_client
+from apps.secrets.ssm import put_secret, ssm_client
 
 # Each step leads from one stage to another.
 STEPS = {
@@ -49,7 +49,8 @@ class Command(BaseCommand):
             keys = secret_key.read(client)
             stage, switched_at = keys.stage, keys.written_at
             if step and stage is not STEPS[step][1]:
-                secret_key.write(client, *next_write(step, keys, early=early))
+                name, value = next_write(step, keys, early=early)
+                put_secret(client, settings.SECRETS_PREFIX + name, value)
                 stage, switched_at = STEPS[step][1], timezone.now()
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from error
