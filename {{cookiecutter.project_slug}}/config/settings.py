@@ -113,7 +113,8 @@ DATABASES = {
         "OPTIONS": {
             "sslmode": "verify-full",
             "sslrootcert": env.str("DATABASE_CA_FILE"),
-            "ssl_min_protocol_version": "TLSv1.2",
+            # libpq cannot choose ciphers. TLS 1.3 has no bad ones.
+            "ssl_min_protocol_version": "TLSv1.3",
             "channel_binding": "require",
             "gssencmode": "disable",
             "connect_timeout": 5,
@@ -161,6 +162,7 @@ CACHES = {
             "ssl_cert_reqs": "required",
             "ssl_check_hostname": True,
             "ssl_ca_certs": env.str("CACHE_CA_FILE"),
+            "ssl_ciphers": "ECDHE+AESGCM:ECDHE+CHACHA20",  # of TLS 1.2
             "socket_connect_timeout": 5,
             "socket_timeout": 5,
             "health_check_interval": 30,
@@ -192,6 +194,7 @@ STORAGES: dict[str, dict[str, Any]] = {
 STATIC_URL = "static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default=str(BASE_DIR / "staticfiles"))
 STATICFILES_DIRS = [BASE_DIR / "config" / "static"]
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 # As client_max_body_size in services/nginx/nginx.conf: no upload is written to a disk.
 FILE_UPLOAD_HANDLERS = ["apps.files.uploads.MemoryUploadHandler"]

@@ -4,10 +4,15 @@ Source: https://gunicorn.org/reference/settings/
 """
 
 import os
+import socket
 import ssl
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
 
 _credentials = os.environ.get("CREDENTIALS_DIR", "/run/credentials")
 
@@ -17,8 +22,36 @@ keyfile = f"{_credentials}/tls.key"
 ca_certs = f"{_credentials}/ca.crt"
 cert_reqs = ssl.CERT_REQUIRED
 
+# What the proxy lets through is taken (large_client_header_buffers in nginx.conf).
+limit_request_line = 8190
+limit_request_fields = 32768
+limit_request_field_size = 16384
+# gunicorn knows by its own TLS that a request is secure, and believes no header.
+forwarded_allow_ips = ""
+
+
+class Worker(ThreadWorker):
+    """Waits, before it closes a connection, until the proxy has read the answer.
+
+    gunicorn may answer while a body still comes in. It reads 64 KiB of it, then closes;
+    the kernel resets the connection, and of the answer the proxy makes 502 (RFC 9112, 9.6).
+    """
+
+    def handle(self, conn: TConn) -> Any:
+        """Return as gunicorn does: false if the connection is to be closed."""
+        keep = super().handle(conn)
+        if not keep:
+            deadline = time.monotonic() + 2
+            with suppress(OSError):
+                conn.sock.shutdown(socket.SHUT_WR)
+                conn.sock.settimeout(2)
+                while time.monotonic() < deadline and conn.sock.recv(65536):
+                    pass
+        return keep
+
+
 # The proxy keeps connections open, which only a threaded worker can serve.
-worker_class = "gthread"
+worker_class = Worker
 workers = int(os.environ.get("WEB_WORKERS", "2"))
 threads = int(os.environ.get("WEB_THREADS", "8"))
 keepalive = 75
@@ -34,6 +67,7 @@ access_log_format = '%(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s %(M)sms'
 def _context(certificate: str, key: str, ca: str) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_ecdh_curve("X25519")
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_cert_chain(certificate, key)
     return context

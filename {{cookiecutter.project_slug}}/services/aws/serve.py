@@ -50,6 +50,7 @@ class TLSConfig(Config):
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_ciphers(CIPHERS)
+        context.set_ecdh_curve("X25519")
         context.set_alpn_protocols(["http/1.1"])
         context.load_cert_chain(str(self.certfile), self.keyfile)
         return context

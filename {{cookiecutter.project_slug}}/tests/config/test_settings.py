@@ -15,15 +15,12 @@ CA_FILE = "/run/credentials/ca.crt"
 
 def test_no_variable_changes_how_a_peer_is_verified() -> None:
     """Whatever is called like a switch, the settings that verify stay the same."""
-    switches = {
-        name: value
-        for value in ("0", "false", "off", "disable")
-        for name in ("DEBUG", "DATABASE_SSLMODE", "PGSSLMODE", "CACHE_SSL", "SSL_VERIFY", "USE_SSL")
-    }
+    names = ("DEBUG", "DATABASE_SSLMODE", "PGSSLMODE", "CACHE_SSL", "SSL_VERIFY", "USE_SSL")
     plain = running.load(running.environment(CA_FILE))
-    other = running.load(running.environment(CA_FILE, **switches))
-    for name in ("DATABASES", "CACHES", "STORAGES", "DEBUG", "SECURE_SSL_REDIRECT"):
-        assert plain[name] == other[name]
+    for value in ("0", "1", "false", "true", "off", "on", "disable"):
+        other = running.load(running.environment(CA_FILE, **dict.fromkeys(names, value)))
+        for name in ("DATABASES", "CACHES", "STORAGES", "DEBUG", "SECURE_SSL_REDIRECT"):
+            assert plain[name] == other[name], value
 
 
 def test_secrets_go_where_they_are_used() -> None:

@@ -1,5 +1,6 @@
 """Application to cache, through Django's cache as `config.settings` configures it."""
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,10 @@ def test_plaintext_in_its_place_is_refused(configure: Configure) -> None:
 def test_tls_1_1_is_refused(configure: Configure, authority: Authority) -> None:
     old = tls(authority.of("cache"), oldest=OLD, newest=OLD)
     assert "version" in refused(RedisServer(old), configure).lower()
+
+
+@pytest.mark.proves("cache", "negative")
+def test_ciphers_of_the_mode_cbc_are_refused(configure: Configure, authority: Authority) -> None:
+    old = tls(authority.of("cache"), newest=ssl.TLSVersion.TLSv1_2)
+    old.set_ciphers("ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384")
+    refused(RedisServer(old), configure)

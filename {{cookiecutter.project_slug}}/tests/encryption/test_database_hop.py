@@ -1,11 +1,13 @@
 """Application to PostgreSQL, through the parameters of Django's own connection."""
 
+import ssl
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from apps.encryption.clients import _database_params
+from apps.fields.postgresql.base import DatabaseClient
 from tests.config.running import SECRETS
 from tests.encryption.certificates import Authority
 from tests.encryption.conftest import Configure
@@ -66,7 +68,29 @@ def test_tls_1_1_is_refused(configure: Configure, authority: Authority) -> None:
     old = tls(authority.of("postgres"), oldest=OLD, newest=OLD)
     assert "version" in refused(PostgresServer(old), configure)
     # Today's OpenSSL refuses by itself; the project does not leave it to that.
-    assert _database_params()["ssl_min_protocol_version"] == "TLSv1.2"
+    assert _database_params()["ssl_min_protocol_version"] == "TLSv1.3"
+
+
+@pytest.mark.proves("database", "negative")
+def test_tls_1_2_is_refused(configure: Configure, authority: Authority) -> None:
+    """It has ciphers that should not be used, and libpq cannot choose any."""
+    old = tls(authority.of("postgres"), newest=ssl.TLSVersion.TLSv1_2)
+    assert "version" in refused(PostgresServer(old), configure)
+
+
+def test_the_shell_of_the_database_is_as_strict(configure: Configure, authority: Authority) -> None:
+    loaded = configure(DATABASE_PORT="1")
+    options = loaded["DATABASES"]["default"]["OPTIONS"]
+    _, variables = DatabaseClient.settings_to_cmd_args_env(loaded["DATABASES"]["default"], [])
+    assert variables is not None
+    strict = {name: value for name, value in variables.items() if name != "PGPASSWORD"}
+    assert strict == {
+        "PGSSLMODE": options["sslmode"],
+        "PGSSLROOTCERT": str(authority.certificate),
+        "PGCHANNELBINDING": options["channel_binding"],
+        "PGGSSENCMODE": options["gssencmode"],
+        "PGSSLMINPROTOCOLVERSION": options["ssl_min_protocol_version"],
+    }
 
 
 @pytest.mark.proves("database", "negative")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from config.project import BASE_DIR
 from tests.encryption.certificates import Authority
@@ -128,7 +129,54 @@ def test_a_client_cannot_forge_what_the_proxy_says_of_it(proxy: Proxy) -> None:
     assert b"X-Other: passes\r\n" in request
     assert b"X-Forwarded-For: 127.0.0.1\r\n" in request
     assert b"X-Forwarded-Proto: https\r\n" in request
-    assert b"Host: localhost\r\n" in request
+    assert f"Host: localhost:{proxy.https}\r\n".encode() in request
+
+
+@needs_nginx
+def test_a_client_cannot_choose_the_port_of_links(proxy: Proxy, authority: Authority) -> None:
+    """Django validates a host's name and puts the port that came with it into links."""
+    browser = ssl.create_default_context(cafile=authority.certificate)
+    browser.check_hostname = False  # `ask` gives it name and port
+    answer = ask(proxy.https, browser, name="localhost:1")
+    assert f"Host: localhost:{proxy.https}\r\n".encode() in answer
+    assert b"localhost:1\r\n" not in answer
+
+
+HSTS = f"max-age={settings.SECURE_HSTS_SECONDS}; includeSubDomains; preload"
+
+
+def headers_of(answer: bytes) -> list[str]:
+    return answer.partition(b"\r\n\r\n")[0].decode().splitlines()
+
+
+@needs_nginx
+@pytest.mark.parametrize("more", [[], ["Transfer-Encoding: none"]], ids=["passed on", "refused"])
+def test_every_answer_has_the_headers_of_a_secure_site(proxy: Proxy, more: list[str]) -> None:
+    headers = headers_of(ask(proxy.https, proxy.browser, *more))
+    assert headers[0].split()[1] == ("411" if more else "200")
+    assert f"Strict-Transport-Security: {HSTS}" in headers
+    assert "X-Content-Type-Options: nosniff" in headers
+    assert "Cross-Origin-Resource-Policy: same-origin" in headers
+
+
+@needs_nginx
+def test_headers_of_the_application_are_neither_changed_nor_doubled(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = b"Strict-Transport-Security: max-age=5\r\nX-Content-Type-Options: nosniff"
+    monkeypatch.setattr(proxy.upstream, "status", b"200 OK\r\n" + own)
+    headers = headers_of(ask(proxy.https, proxy.browser))
+    names = [header.partition(":")[0] for header in headers]
+    assert "Strict-Transport-Security: max-age=5" in headers
+    assert names.count("Strict-Transport-Security") == 1
+    assert names.count("X-Content-Type-Options") == 1
+
+
+@needs_nginx
+def test_plaintext_says_nothing_of_hsts(proxy: Proxy) -> None:
+    """Nobody may believe it there: RFC 6797, 7.2."""
+    for answer in (ask(proxy.http, None), ask(proxy.https, None)):
+        assert b"Strict-Transport-Security" not in answer
 
 
 def assert_bad_gateway(proxy: Proxy) -> None:

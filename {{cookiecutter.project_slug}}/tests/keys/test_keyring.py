@@ -346,7 +346,7 @@ keyring(Purpose.FIELDS)
 """
 CRASH = """
 import os, resource
-print(*resource.getrlimit(resource.RLIMIT_CORE))
+print(*resource.getrlimit(resource.RLIMIT_CORE), flush=True)
 os.abort()
 """
 

@@ -1,9 +1,10 @@
 """Django's PostgreSQL backend, with encrypted fields."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
-from django.db.backends.postgresql import base, operations, schema
+from django.db.backends.postgresql import base, client, operations, schema
 from django.db.models import Model
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
@@ -12,6 +13,13 @@ from apps.fields.backend import EncryptedOperationsMixin, EncryptedSchemaEditorM
 from apps.fields.fields import EncryptedField
 
 _CONVERTED = "converted__"
+
+# Options of a connection, and the variables that say the same to psql.
+_VARIABLES = {
+    "channel_binding": "PGCHANNELBINDING",
+    "gssencmode": "PGGSSENCMODE",
+    "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
+}
 
 
 class DatabaseOperations(EncryptedOperationsMixin, operations.DatabaseOperations):
@@ -66,10 +74,27 @@ class ErrorsWithoutDetail(DatabaseErrorWrapper):
         super().__exit__(exc_type, exc_value, traceback)
 
 
+class DatabaseClient(client.DatabaseClient):
+    """`manage.py dbshell`, as strict as the application: Django passes on `sslmode` alone.
+
+    https://www.postgresql.org/docs/current/libpq-envars.html
+    """
+
+    @classmethod
+    def settings_to_cmd_args_env(
+        cls, settings_dict: dict[str, Any], parameters: Iterable[str]
+    ) -> tuple[list[str], dict[str, str] | None]:
+        arguments, variables = super().settings_to_cmd_args_env(settings_dict, parameters)
+        options = settings_dict["OPTIONS"]
+        strict = {_VARIABLES[name]: str(options[name]) for name in _VARIABLES if name in options}
+        return arguments, {**(variables or {}), **strict}
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     """`ENGINE = "apps.fields.postgresql"`."""
 
     encrypts_fields = True
+    client_class = DatabaseClient
     ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor
 
