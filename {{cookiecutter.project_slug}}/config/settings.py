@@ -79,6 +79,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "apps.users.middleware.LogInMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "config.middleware.RequestLogMiddleware",
@@ -211,6 +212,7 @@ SCHEDULE = {
 
 # Users ------------------------------------------------------------------------
 AUTH_USER_MODEL = "users.User"
+AUTHENTICATION_BACKENDS = ["apps.users.backends.ThrottledBackend"]
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "home"
@@ -224,6 +226,16 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+
+# Wrong attempts in each window; docs/operations.md and apps.users.throttle explain them.
+ATTEMPT_WINDOW = timedelta(minutes=15)
+ATTEMPT_LIMITS = {
+    "device": 10,  # a browser in which the user has logged in before; for all others:
+    "account_and_network": 10,
+    "network": 200,
+    "account": 25,
+    "sign_up": 300,  # for one network
+}
 
 # No mail is sent until a mailer is named; encryption.E019 wants TLS of it.
 # https://docs.djangoproject.com/en/6.1/ref/settings/#mailers

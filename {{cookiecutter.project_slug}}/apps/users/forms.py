@@ -3,12 +3,15 @@
 from typing import Any, ClassVar
 
 from django import forms
+from django.contrib.auth import authenticate
 from django.contrib.auth.forms import (
     AdminUserCreationForm,
     AuthenticationForm,
     BaseUserCreationForm,
+    PasswordChangeForm,
     UserChangeForm,
 )
+from django.http import HttpRequest
 
 from apps.users.models import User
 
@@ -32,6 +35,22 @@ class SignUpForm(BaseUserCreationForm[User]):
         model = User
         fields = ("email",)
         widgets: ClassVar = {"email": forms.EmailInput(attrs={"autocomplete": "username"})}
+
+
+class OwnPasswordForm(PasswordChangeForm):
+    """Change one's own password. The old one is asked for under the limits of a log-in."""
+
+    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+
+    def clean_old_password(self) -> str:
+        """Return the old password. Raises `ValidationError`, or as `throttle.count` does."""
+        password: str = self.cleaned_data["old_password"]
+        if not authenticate(self.request, username=self.user.get_username(), password=password):
+            message = self.error_messages["password_incorrect"]
+            raise forms.ValidationError(message, code="password_incorrect")
+        return password
 
 
 class UserAddForm(AdminUserCreationForm[User]):

@@ -13,7 +13,7 @@ def test_every_cookie_has_the_host_prefix(client: Client) -> None:
     answer = client.post(reverse("signup"), form)
     assert answer.status_code == 302
     cookies = {**page.cookies, **answer.cookies}
-    assert set(cookies) == {"__Host-session", "__Host-csrf"}
+    assert set(cookies) == {"__Host-session", "__Host-csrf", "__Host-device"}
     for cookie in cookies.values():
         assert cookie["secure"]
         assert cookie["httponly"]

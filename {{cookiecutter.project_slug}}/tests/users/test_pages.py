@@ -136,7 +136,7 @@ def test_the_home_page_greets_visitors_users_and_staff(
     assert status in user_client.get(reverse("home")).text
 
 
-@pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "500"])
+@pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "429", "500", "503"])
 def test_error_pages_need_no_context(name: str) -> None:
     html = render_to_string(f"{name}.html")
     assert "<h1>" in html
@@ -160,3 +160,11 @@ def test_pages_have_nothing_inline_and_a_strict_policy(user_client: Client, page
     assert response.status_code == 200
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert not re.search(r"<script|<style|\sstyle=|\son\w+=", response.text)
+
+
+@pytest.mark.parametrize("page", ["home", "password_change", "encryption-status"])
+def test_nobody_keeps_a_page_of_somebody_who_is_logged_in(
+    page: str, user_client: Client, client: Client
+) -> None:
+    assert "no-store" in user_client.get(reverse(page)).headers["Cache-Control"]
+    assert "Cache-Control" not in client.get(reverse("home")).headers
