@@ -1,5 +1,5 @@
 # The template's own targets. A generated project has a Makefile of its own.
-PROJECT := {{cookiecutter.project_slug}}
+TEMPLATE := {{cookiecutter.project_slug}}
 UV := sh scripts/uv
 RUN := $(UV) run --locked --quiet
 
@@ -19,10 +19,10 @@ test: lint ## Set everything up and run the tests; what this machine cannot run 
 # The folder "proof" gets the report.
 proof: ## Attack a project's stack in every way listed; PROJECT=path proves a copy of your own
 	@sh scripts/packages
-	$(RUN) pytest tests/proof --report proof $(if $(PROJECT),--project '$(PROJECT)')
+	$(RUN) pytest tests/proof --report proof $(if $(PROJECT),--project='$(PROJECT)')
 
 mutants: ## Remove each protection in a copy; every one must be missed by a test. NAME=... for some
-	$(RUN) pytest tests/proof/test_mutants.py $(if $(NAME),-k '$(NAME)') $(if $(PROJECT),--project '$(PROJECT)')
+	$(RUN) pytest tests/proof/test_mutants.py $(if $(NAME),-k '$(NAME)') $(if $(PROJECT),--project='$(PROJECT)')
 
 lint: ## Lint and type-check the template as it stands
 	$(RUN) ruff check .
@@ -31,8 +31,8 @@ lint: ## Lint and type-check the template as it stands
 
 lock: ## Lock the newest versions, of the template and of the project
 	$(UV) lock --upgrade
-	$(UV) lock --upgrade --project '$(PROJECT)'
-	$(UV) lock --upgrade --project '$(PROJECT)/services/aws'
+	$(UV) lock --upgrade --project '$(TEMPLATE)'
+	$(UV) lock --upgrade --project '$(TEMPLATE)/services/aws'
 	$(UV) lock --upgrade --project benchmarks/fields
 	$(UV) lock --upgrade --project tests/proof/tools
 

@@ -337,6 +337,8 @@ def new_project(
         folder = tmp_path_factory.mktemp("stack")
         if given_project:
             copy_project(given_project, folder / name)
+            for script in ("scripts/certs", "scripts/env"):  # as the hook does
+                subprocess.run(["sh", script], cwd=folder / name, check=True, capture_output=True)
         else:
             result = bake(folder, [f"project_name={NAME}", f"project_slug={name}"])
             assert result.returncode == 0, result.stderr

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from asvs import requirements
 from report import Evidence, Ran, Report, outcome_of
 
 FOLDER = Path(__file__).parent
@@ -69,7 +70,7 @@ class Reporter:
     def pytest_sessionfinish(self) -> None:
         if self.folder and self.report.tests:
             self.report.project = _about(self.project)
-            self.report.write(self.folder)
+            self.report.write(self.folder, requirements())
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for hop, grid in self.report.grids().items():
