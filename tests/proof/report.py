@@ -45,6 +45,11 @@ class Line:
     test: str = ""
     outcome: str = ""
 
+    @property
+    def does_not_apply(self) -> bool:
+        """Is it a cell of the matrix that makes no sense? Its expectation says why."""
+        return self.expected.startswith("does not apply")
+
 
 @dataclass
 class Ran:
@@ -87,7 +92,9 @@ class Grid:
 
     @property
     def attacks(self) -> list[str]:
-        return list(dict.fromkeys(attack for attack, _ in self.cells))
+        """The attacks that apply to any of the clients."""
+        apply = (key for key, line in self.cells.items() if not line.does_not_apply)
+        return list(dict.fromkeys(attack for attack, _ in apply))
 
     @property
     def clients(self) -> list[str]:
