@@ -37,10 +37,11 @@ def copy_project(project: Path, copy: Path) -> None:
     """Copy a generated project: no secrets and no environment, as a clone of it would be."""
     try:
         names = visible_to_git(project)
-    except subprocess.CalledProcessError:  # it is in no repository
+    except subprocess.CalledProcessError:
+        names = []
+    if not names:  # it is in no repository, or in one that ignores it
         own = shutil.ignore_patterns(".venv", ".local", ".env", ".git", "*_cache", "__pycache__")
         shutil.copytree(project, copy, ignore=own)
-        return
     for name in names:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(project / name, copy / name)
