@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,10 @@ def tool(
 
     `env` is added to the tester's own variables. The exit status is the caller's to judge.
     """
-    environment = {"UV_PROJECT_ENVIRONMENT": str(ROOT / ".local" / "tools" / group)}
+    environment = {
+        "UV_PROJECT_ENVIRONMENT": str(ROOT / ".local" / "tools" / group),
+        "UV_PYTHON": str(Path(sys.executable).resolve()),  # it would look for, and fetch, another
+    }
     run = ("sh", ROOT / "scripts" / "uv", "run", "--locked", "--quiet", "--only-group", group)
     words = [*map(str, run), "--project", str(LOCK), *map(str, command)]
     return subprocess.run(
