@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +33,13 @@ def visible_to_git(folder: Path, *parts: str) -> list[Path]:
     return [name for name in names if (folder / name).is_file()]
 
 
+def copy_files(names: Iterable[Path], folder: Path, copy: Path) -> None:
+    """Copy files of a folder, which are named relative to it."""
+    for name in names:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / name, copy / name)
+
+
 def copy_project(project: Path, copy: Path) -> None:
     """Copy a generated project: no secrets and no environment, as a clone of it would be."""
     try:
@@ -42,9 +49,7 @@ def copy_project(project: Path, copy: Path) -> None:
     if not names:  # it is in no repository, or in one that ignores it
         own = shutil.ignore_patterns(".venv", ".local", ".env", ".git", "*_cache", "__pycache__")
         shutil.copytree(project, copy, ignore=own)
-    for name in names:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(project / name, copy / name)
+    copy_files(names, project, copy)
 
 
 class Bake(Protocol):
@@ -69,9 +74,7 @@ class Bake(Protocol):
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the template as a clone would have it, without what git ignores."""
     copy = tmp_path_factory.mktemp("template") / "fullcrypt"
-    for name in visible_to_git(ROOT, "cookiecutter.json", "hooks", TEMPLATE_FOLDER):
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, copy / name)
+    copy_files(visible_to_git(ROOT, "cookiecutter.json", "hooks", TEMPLATE_FOLDER), ROOT, copy)
     return copy
 
 

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 def make(project: Path, target: str) -> str:
-    """Run a target of the project's Makefile; return its output, or show it if it fails."""
+    """Run a target of the project's Makefile; return its output, or show the end if it fails."""
     ours = {"VIRTUAL_ENV", "UV_PROJECT_ENVIRONMENT"}
     theirs = {name: value for name, value in os.environ.items() if name not in ours}
     done = subprocess.run(
@@ -25,7 +25,9 @@ def make(project: Path, target: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
+    # Reports are cut at their end, where it would say what failed.
+    end = "\n".join(done.stdout.splitlines()[-80:])
+    assert done.returncode == 0, f"make {target} failed; its last lines:\n{end}"
     return done.stdout
 
 

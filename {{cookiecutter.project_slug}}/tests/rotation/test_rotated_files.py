@@ -18,12 +18,13 @@ from django.test.utils import CaptureQueriesContext
 from apps.files.storage import EncryptedInMemoryStorage, EncryptedStorageMixin
 from apps.keys.keyring import Purpose, keyring
 from apps.rotation import keys
+from apps.rotation.management.commands import rotate_keys
 from apps.rotation.objects import Files, files
 from tests.fields.library.models import Scan
 from tests.keys.stores import FailingStore
 from tests.rotation.conftest import on_postgresql, store_file
 from tests.rotation.looking import file_key, ids, rotate
-from tests.rotation.test_writers import Other, until
+from tests.rotation.test_writers import Other, Steps, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -265,27 +266,29 @@ def test_uploads_and_removals_while_files_are_rewritten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At the end there is an object for each row, under the current key, and no other."""
-    stop = Event()
+    stop, steps = Event(), Steps(2)
     rewrite = EncryptedStorageMixin.rewrite
 
     def slow_rewrite(storage: EncryptedStorageMixin, name: str) -> None:
         time.sleep(0.005)
         rewrite(storage, name)
 
-    def visit(visitor: str) -> None:
+    def visit(visitor: int) -> None:
         kept: list[Scan] = []
         for number in count():
             if stop.is_set():
                 break
-            name = f"{visitor}{number}"
+            name = f"{visitor}-{number}"
             # The row is there before its object, so that every object has a row.
             kept.append(Scan.objects.create(file=name, file_name="x"))
             store_file(name, name.encode() * 999)
             if len(kept) > 8:
                 assert remove(kept.pop(0).pk)
+            steps.ended[visitor] += 1
 
     monkeypatch.setattr(EncryptedStorageMixin, "rewrite", slow_rewrite)
-    with Other(partial(visit, "a")), Other(partial(visit, "b")):
+    monkeypatch.setattr(rotate_keys, "settle", steps.settle)
+    with Other(partial(visit, 0)), Other(partial(visit, 1)):
         try:
             until(lambda: Scan.objects.count() >= 10)
             for _ in range(4):

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import count
+from operator import gt
 from pathlib import Path
-from queue import Queue
 from threading import Event, Thread
 from typing import Any
 
@@ -83,6 +84,21 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() - begun < SOON
         time.sleep(0.01)
+
+
+class Steps:
+    """Counts what threads have done, so that a rotation can wait for what they have begun.
+
+    It waits as `waiting.settle` does, but for just as long as needed: a step may encrypt
+    under the key that was active at its beginning.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.ended = [0] * threads
+
+    def settle(self, _say: object) -> None:
+        before = list(self.ended)
+        until(lambda: all(map(gt, self.ended, before)))
 
 
 @contextmanager
@@ -280,7 +296,7 @@ def test_a_row_that_was_changed_but_not_committed(readers: list[Reader], table: 
 def test_random_interleavings(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writers, each with rows of its own, know at the end what must be stored."""
     expected: list[dict[int, tuple[str, str, str]]] = [{} for _ in range(3)]
-    stop, steps = Event(), Queue[int]()
+    stop, steps = Event(), Steps(3)
     lock = Table._lock
 
     def slow_lock(table: Table, *arguments: Any) -> Any:
@@ -288,48 +304,53 @@ def test_random_interleavings(seed: int, monkeypatch: pytest.MonkeyPatch) -> Non
         time.sleep(0.002)  # so that others come between reading and writing
         return batch
 
-    def write(number: int) -> None:
-        chance, rows = random.Random(seed * 10 + number), expected[number]  # noqa: S311
-        counter = 0
-        while not stop.is_set():
-            counter += 1
-            new = f"W{number}-{counter}@Example.com", f"name {counter}", f"notes {counter}"
-            changes = dict(zip(("email", "name", "notes"), new, strict=True))
-            action = chance.random()
-            if action < 0.3 or len(rows) < 5:
-                rows[Reader.objects.create(**changes).pk] = new
-            elif action < 0.4:
-                pk = chance.choice(list(rows))
-                with transaction.atomic():
-                    Reader.objects.get(pk=pk).delete()
-                del rows[pk]
-            elif action < 0.6:
-                pk = chance.choice(list(rows))
-                Reader.objects.filter(pk=pk).update(notes=new[2])
-                rows[pk] = (*rows[pk][:2], new[2])
-            elif action < 0.8:
-                pk = chance.choice(list(rows))
-                with transaction.atomic():
-                    reader = Reader.objects.select_for_update().get(pk=pk)
-                    reader.name = new[1]
-                    reader.save()
-                rows[pk] = (rows[pk][0], new[1], rows[pk][2])
-            else:
-                pks = chance.sample(list(rows), 3)  # in any order
-                with transaction.atomic():
-                    for pk in pks:
-                        Reader.objects.filter(pk=pk).update(name=new[1])
+    def step(number: int, counter: int, chance: random.Random) -> None:
+        rows = expected[number]
+        new = f"W{number}-{counter}@Example.com", f"name {counter}", f"notes {counter}"
+        changes = dict(zip(("email", "name", "notes"), new, strict=True))
+        action = chance.random()
+        if action < 0.3 or len(rows) < 5:
+            rows[Reader.objects.create(**changes).pk] = new
+        elif action < 0.4:
+            pk = chance.choice(list(rows))
+            with transaction.atomic():
+                Reader.objects.get(pk=pk).delete()
+            del rows[pk]
+        elif action < 0.6:
+            pk = chance.choice(list(rows))
+            Reader.objects.filter(pk=pk).update(notes=new[2])
+            rows[pk] = (*rows[pk][:2], new[2])
+        elif action < 0.8:
+            pk = chance.choice(list(rows))
+            with transaction.atomic():
+                reader = Reader.objects.select_for_update().get(pk=pk)
+                reader.name = new[1]
+                reader.save()
+            rows[pk] = (rows[pk][0], new[1], rows[pk][2])
+        else:
+            pks = chance.sample(list(rows), 3)  # in any order
+            with transaction.atomic():
                 for pk in pks:
-                    rows[pk] = (rows[pk][0], new[1], rows[pk][2])
-            steps.put(number)
+                    Reader.objects.filter(pk=pk).update(name=new[1])
+            for pk in pks:
+                rows[pk] = (rows[pk][0], new[1], rows[pk][2])
+
+    def write(number: int) -> None:
+        chance = random.Random(seed * 10 + number)  # noqa: S311
+        for counter in count(1):
+            if stop.is_set():
+                break
+            step(number, counter, chance)
+            steps.ended[number] += 1
 
     monkeypatch.setattr(Table, "_lock", slow_lock)
+    monkeypatch.setattr(rotate_keys, "settle", steps.settle)
     writers = [Other(partial(write, number)) for number in range(3)]
     for writer in writers:
         writer.start()
     try:
-        until(lambda: steps.qsize() > 60 or not all(w.is_alive() for w in writers))
-        while steps.qsize() < 300 and all(writer.is_alive() for writer in writers):
+        until(lambda: sum(steps.ended) > 60 or not all(w.is_alive() for w in writers))
+        while sum(steps.ended) < 300 and all(writer.is_alive() for writer in writers):
             rotate("--batch-size", "7")
     finally:
         stop.set()
