@@ -11,6 +11,8 @@ from apps.keys.errors import DecryptionError, UnknownKeyError
 from apps.keys.keyring import Purpose, keyring
 from apps.rotation.tables import Progress, models_in
 
+_PAGE = 1000
+
 
 class Files:
     """The files that one field of a model names, in an encrypted storage."""
@@ -45,8 +47,12 @@ class Files:
         return progress
 
     def _names(self) -> Iterator[tuple[Any, str]]:
+        # Pages, not .iterator(): between them nothing is held in the database.
         rows = self._rows.order_by("pk").values_list("pk", self._field.name)
-        return ((pk, name) for pk, name in rows.iterator(chunk_size=1000) if name)
+        page = list(rows[:_PAGE])
+        while page:
+            yield from ((pk, name) for pk, name in page if name)
+            page = list(rows.filter(pk__gt=page[-1][0])[:_PAGE])
 
     def _is_due(self, name: str) -> bool:
         try:

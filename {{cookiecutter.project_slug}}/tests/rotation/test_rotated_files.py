@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.files.storage import EncryptedInMemoryStorage, EncryptedStorageMixin
 from apps.keys.keyring import Purpose, keyring
-from apps.rotation import keys
+from apps.rotation import keys, objects
 from apps.rotation.management.commands import rotate_keys
 from apps.rotation.objects import Files, files
 from tests.fields.library.models import Scan
@@ -89,6 +89,18 @@ def put(name: str, content: bytes) -> None:
     """Put an object into the store behind the application's back."""
     default_storage.delete(name)
     InMemoryStorage._save(default_storage, name, ContentFile(content))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 4])
+def test_rows_are_looked_at_in_pages(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "_PAGE", 2)
+    names = [f"{n}" for n in range(rows)]
+    for name in names:
+        scan(name)
+    begin()
+    assert (place().count(), place().count_due()) == (rows, rows)
+    assert one_pass() == (rows, [])
+    assert all(is_current(name) for name in names)
 
 
 def test_files_and_thumbnails_get_the_new_key() -> None:
