@@ -33,6 +33,7 @@ lock: ## Lock the newest versions, of the template and of the project
 	$(UV) lock --upgrade
 	$(UV) lock --upgrade --project '$(TEMPLATE)'
 	$(UV) lock --upgrade --project '$(TEMPLATE)/services/aws'
+	$(UV) lock --upgrade --project '$(TEMPLATE)/infra'
 	$(UV) lock --upgrade --project benchmarks/fields
 	$(UV) lock --upgrade --project tests/proof/tools
 

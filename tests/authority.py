@@ -1,8 +1,10 @@
 """Certificates of the tests' own making: good ones, and ones that nobody should accept."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -83,7 +85,7 @@ def _new_key() -> ec.EllipticCurvePrivateKey:
 
 
 def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text[:64])])
 
 
 def _key_usage(*, is_ca: bool) -> x509.KeyUsage:
@@ -115,6 +117,12 @@ def _dated(subject: x509.Name, key: Key, starts: int, days: int) -> x509.Certifi
     )
 
 
+def _subject(name: str) -> x509.GeneralName:
+    with suppress(ValueError):
+        return x509.IPAddress(ip_address(name))
+    return x509.DNSName(name)
+
+
 def _leaf(
     names: Sequence[str], key: Key, issuer: Key, usage: str, starts: int, days: int
 ) -> x509.CertificateBuilder:
@@ -126,7 +134,7 @@ def _leaf(
         .add_extension(_key_usage(is_ca=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([_USAGES[usage]]), critical=False)
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
+            x509.SubjectAlternativeName([_subject(name) for name in names]), critical=False
         )
         .add_extension(signer, critical=False)
     )

@@ -43,6 +43,7 @@ def run_tests(project: Path) -> None:
 def test_checks_and_tests_pass_with_and_without_the_sample(own_project: Path) -> None:
     make(own_project, "check")
     run_tests(own_project)
+    make(own_project, "test-infra")
     make(own_project, "remove-sample")
     assert not (own_project / "apps" / "notes").exists()
     make(own_project, "check")

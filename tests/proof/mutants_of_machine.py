@@ -205,7 +205,7 @@ FILES = [
     Mutant(
         name="certificates for two years",
         protection="leaf certificates for less than 90 days",
-        edits=[Edit(CERTS_FILE, "LEAF_DAYS=60", "LEAF_DAYS=600")],
+        edits=[Edit(CERTS_FILE, "LEAF_DAYS:=60", "LEAF_DAYS:=600")],
         tests=in_tests(SCRIPTS, "test_a_leaf_signs_nothing_and_is_for_one_use"),
     ),
     Mutant(

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.csp import CSP
 
+from apps.database.login import Connection
+from apps.database.roles import APP, MIGRATOR
 from apps.secrets.secret_key import fallback_keys
 from apps.secrets.ssm import SSMSecretsRetriever, load_secrets
-from config import logs
+from config import logs, schedule
 from config.project import BASE_DIR
 from config.project import load as load_project
 
@@ -32,12 +35,23 @@ IS_LOCAL = ENVIRONMENT == "local"
 # https://docs.aws.amazon.com/boto3/latest/guide/configuration.html#using-environment-variables
 os.environ.setdefault("AWS_DEFAULT_REGION", PROJECT.region)
 
+# "password", or "iam" for a token of RDS's IAM authentication: there is no password then.
+DATABASE_LOGIN = env.str("DATABASE_LOGIN", default="password")
+DATABASE_USER = env.str("DATABASE_USER", default=APP)
+database_secrets = ["DATABASE_PASSWORD"] if DATABASE_LOGIN == "password" else []
+
 SECRETS_PREFIX = f"/{PROJECT.slug}/{ENVIRONMENT}/"
 secrets = load_secrets(
-    ["SECRET_KEY", "DATABASE_PASSWORD", "CACHE_PASSWORD"],
+    ["SECRET_KEY", "CACHE_PASSWORD", *(database_secrets if DATABASE_USER == APP else [])],
     os.environ,
     SSMSecretsRetriever(SECRETS_PREFIX),
     optional=["SECRET_KEY_FALLBACKS"],
+)
+# The migrator's is out of the reach of what serves.
+migrator_secrets = load_secrets(
+    database_secrets if DATABASE_USER == MIGRATOR else [],
+    os.environ,
+    SSMSecretsRetriever(f"{SECRETS_PREFIX}release/"),
 )
 
 # Core -----------------------------------------------------------------------
@@ -62,10 +76,12 @@ INSTALLED_APPS = [
     "apps.users",
     "apps.encryption",
     "apps.secrets",
+    "apps.database",
     "apps.keys",
     "apps.fields",
     "apps.rotation",
     "apps.scheduler",
+    "apps.operations",
     "apps.notes",
 ]
 
@@ -102,26 +118,37 @@ TEMPLATES = [
 ]
 
 # Database: https://www.postgresql.org/docs/current/libpq-ssl.html ------------
+# What each login leaves the server no choice about. RDS's IAM authentication asks for the
+# token itself: inside verified TLS, but nothing of it can be bound to the channel.
+DATABASE_LOGINS = {
+    "password": {"channel_binding": "require", "require_auth": "scram-sha-256"},
+    "iam": {"channel_binding": "disable", "require_auth": "password"},
+}
+if DATABASE_LOGIN not in DATABASE_LOGINS:
+    raise ImproperlyConfigured("Set DATABASE_LOGIN to 'password' or 'iam'.")
 DATABASES = {
     "default": {
         "ENGINE": "apps.fields.postgresql",
         "HOST": env.str("DATABASE_HOST"),
         "PORT": env.int("DATABASE_PORT", default=5432),
         "NAME": env.str("DATABASE_NAME", default="app"),
-        "USER": env.str("DATABASE_USER", default="app"),
-        "PASSWORD": secrets["DATABASE_PASSWORD"],
+        "USER": DATABASE_USER,
+        # The first one only: see apps.database.login.
+        "PASSWORD": {**secrets, **migrator_secrets}.get("DATABASE_PASSWORD", ""),
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "sslmode": "verify-full",
             "sslrootcert": env.str("DATABASE_CA_FILE"),
             # libpq cannot choose ciphers. TLS 1.3 has no bad ones.
             "ssl_min_protocol_version": "TLSv1.3",
-            "channel_binding": "require",
+            **DATABASE_LOGINS[DATABASE_LOGIN],
+            "login": DATABASE_LOGIN,
             "gssencmode": "disable",
             "connect_timeout": 5,
             "application_name": ROLE,
             # https://docs.djangoproject.com/en/6.1/ref/databases/#connection-pool
             "pool": {
+                "connection_class": Connection,
                 "min_size": 1,
                 "max_size": env.int("DATABASE_POOL_SIZE", default=8),
                 # Seconds that a request waits for a connection, and that an attempt is
@@ -203,12 +230,7 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 12 * 1024 * 1024
 
 # Background work: the database is the broker, so its hop is the only one -------
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
-# Commands that `manage.py scheduler` runs locally; on AWS EventBridge Scheduler does.
-SCHEDULE = {
-    "remove_expired_notes": timedelta(minutes=1),
-    "prune_db_task_results": timedelta(days=1),
-    "clearsessions": timedelta(days=1),
-}
+SCHEDULE = schedule.COMMANDS
 
 # Users ------------------------------------------------------------------------
 AUTH_USER_MODEL = "users.User"

@@ -33,21 +33,25 @@ def code(names: str) -> str:
     return ", ".join(f"`{name}`" for name in names.split(", "))
 
 
-def tables(listed: dict[str, Any]) -> str:
-    """Everything that stands between the markers."""
-    hops, stores = listed.get("hop", []), listed.get("store", [])
-    hop_rows = [
+def hop_table(hops: list[dict[str, Any]]) -> str:
+    """One row for each hop."""
+    rows = [
         (
             f"`{hop['name']}`",
             f"{', '.join(hop['from'])} to {hop['to']}",
-            f"{hop['protocol']}; TLS {hop['min_tls']} or newer",
+            hop["protocol"] + (f"; TLS {hop['min_tls']} or newer" if "min_tls" in hop else ""),
             hop["verifies"],
             code(hop["enforced_by"]),
             ", ".join(hop["controls"]),
         )
         for hop in hops
     ]
-    store_rows = [
+    return table(("Hop", "From, to", "Protocol", "Verified", "Enforced by", "Controls"), rows)
+
+
+def store_table(stores: list[dict[str, Any]]) -> str:
+    """One row for each store."""
+    rows = [
         (
             f"`{store['name']}`",
             store["title"],
@@ -57,13 +61,31 @@ def tables(listed: dict[str, Any]) -> str:
         )
         for store in stores
     ]
-    exceptions = [f"- `{hop['name']}`: {hop['exception']}" for hop in hops if "exception" in hop]
+    return table(("Store", "What", "At rest", "Enforced by", "Controls"), rows)
+
+
+def exceptions(entries: list[dict[str, Any]]) -> str:
+    """What the entries do not give."""
+    lines = [f"- `{each['name']}`: {each['exception']}" for each in entries if "exception" in each]
+    return "\n".join(lines) or "- nothing is excepted."
+
+
+def tables(listed: dict[str, Any]) -> str:
+    """Everything that stands between the markers."""
+    hops, stores = listed.get("hop", []), listed.get("store", [])
+    aws_hops, aws_stores = listed.get("aws_hop", []), listed.get("aws_store", [])
     return "\n\n".join(
         [
-            table(("Hop", "From, to", "Protocol", "Verified", "Enforced by", "Controls"), hop_rows),
-            table(("Store", "What", "At rest", "Enforced by", "Controls"), store_rows),
+            hop_table(hops),
+            store_table(stores),
             "What a hop does not give:",
-            "\n".join(exceptions) or "- nothing is excepted.",
+            exceptions(hops),
+            "### On AWS",
+            "There is more on AWS, built and checked by `infra/`:",
+            hop_table(aws_hops),
+            store_table(aws_stores),
+            "What these do not give:",
+            exceptions(aws_hops + aws_stores),
         ]
     )
 

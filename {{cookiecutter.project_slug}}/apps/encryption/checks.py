@@ -44,7 +44,11 @@ def _is_file(value: object) -> bool:
 
 
 def database_errors(databases: dict[str, dict[str, Any]]) -> Iterator[Error]:
-    """Every database verifies its server fully and binds SCRAM to the channel."""
+    """Every database verifies its server fully and binds SCRAM to the channel.
+
+    IAM authentication is the one exception: RDS asks for the token itself, which works
+    inside verified TLS alone, for 15 minutes, and for this host, port and user only.
+    """
     for alias, database in databases.items():
         options = database.get("OPTIONS", {})
         where = f"DATABASES[{alias!r}]"
@@ -68,11 +72,26 @@ def database_errors(databases: dict[str, dict[str, Any]]) -> Iterator[Error]:
                 f"{where} has no root certificate: {options.get('sslrootcert')!r} is not a file.",
                 "Point DATABASE_CA_FILE at the CA's certificate (locally: make certs).",
             )
-        if options.get("channel_binding") != "require":
+        if options.get("login") == "iam":
+            # Nothing but the token: a server that asks for SCRAM or for nothing is not RDS.
+            if options.get("require_auth") != "password":
+                yield encryption_error(
+                    4,
+                    f"{where} would log in with IAM in another way than RDS asks for.",
+                    "Set OPTIONS['require_auth'] to 'password': the token, inside TLS.",
+                )
+        elif options.get("channel_binding") != "require":
             yield encryption_error(
                 4,
                 f"{where} does not require channel binding.",
-                "Set OPTIONS['channel_binding'] to 'require', so that a relay cannot log in.",
+                "Set OPTIONS['channel_binding'] to 'require', so that a relay cannot log in. "
+                "Only with OPTIONS['login'] = 'iam' it cannot be had.",
+            )
+        elif options.get("require_auth") != "scram-sha-256":
+            yield encryption_error(
+                4,
+                f"{where} would tell its password to a server that asks for it.",
+                "Set OPTIONS['require_auth'] to 'scram-sha-256', which never sends it.",
             )
 
 
@@ -245,8 +264,10 @@ def check_encryption(
     """Run all of the above on the settings in force."""
     databases: dict[str, dict[str, Any]] = settings.DATABASES
     caches: dict[str, dict[str, Any]] = settings.CACHES
+    database = databases["default"]
+    by_token = database.get("OPTIONS", {}).get("login") == "iam"
     passwords = {
-        "the database": databases["default"].get("PASSWORD", ""),
+        **({} if by_token else {"the database": database.get("PASSWORD", "")}),
         "the cache": caches["default"].get("OPTIONS", {}).get("password", ""),
     }
     # One for all services, or one each: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL_SSM.

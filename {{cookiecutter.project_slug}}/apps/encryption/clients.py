@@ -22,6 +22,7 @@ from django.core.cache import cache
 from django.core.files.storage import default_storage, storages
 from django.db import connection as default_connection
 
+from apps.database.login import Connection
 from apps.encryption.tls import TIMEOUT, Peer
 from apps.keys.kms import kms_client
 from apps.secrets.ssm import ssm_client
@@ -118,7 +119,7 @@ def database_refuses(bend: Bend) -> bool:
     else:
         params["hostaddr"] = address_of(params["host"], int(params["port"]))
         params["host"] = "wrong-name.invalid"
-    return _refused(lambda: psycopg.connect(**params).close(), psycopg.OperationalError)
+    return _refused(lambda: Connection.connect(**params).close(), psycopg.OperationalError)
 
 
 # Cache ------------------------------------------------------------------------

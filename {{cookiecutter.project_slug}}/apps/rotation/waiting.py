@@ -8,6 +8,8 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import connections
 
+from apps.database.roles import APP, MIGRATOR
+
 # One number for this program: https://www.postgresql.org/docs/current/explicit-locking.html
 _ADVISORY_LOCK = 7_150_211_933
 
@@ -47,7 +49,10 @@ def settle(say: Callable[[str], object]) -> None:
 
 
 def _transactions_before_now(using: str) -> Iterator[None]:
-    """Yield as long as a transaction of this role lasts that is older than the call."""
+    """Yield as long as a transaction of the application lasts that is older than the call.
+
+    The migrator is a member of `app`, without which it would not see when those began.
+    """
     connection = connections[using]
     if connection.vendor != "postgresql":
         return
@@ -57,8 +62,9 @@ def _transactions_before_now(using: str) -> Iterator[None]:
         while True:
             cursor.execute(
                 "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() "
-                "AND usename = current_user AND pid <> pg_backend_pid() AND xact_start < %s",
-                [now],
+                "AND usename IN (current_user, %s, %s) AND pid <> pg_backend_pid() "
+                "AND xact_start < %s",
+                [APP, MIGRATOR, now],
             )
             if cursor.fetchone()[0] == 0:
                 return

@@ -3,7 +3,7 @@
 Object storage is apart: django-storages makes its own client, from `STORAGES`.
 """
 
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
 from botocore.config import Config
@@ -28,9 +28,11 @@ def aws_client(
 def aws_client(
     service: Literal["ssm"], *, verify: str | None, endpoint_url: str | None
 ) -> "SSMClient": ...
+@overload
+def aws_client(service: Literal["rds"], *, verify: str | None, endpoint_url: str | None) -> Any: ...
 def aws_client(
-    service: Literal["kms", "ssm"], *, verify: str | None, endpoint_url: str | None
-) -> "KMSClient | SSMClient":
+    service: Literal["kms", "rds", "ssm"], *, verify: str | None, endpoint_url: str | None
+) -> Any:
     """Return a client that verifies its server and does not wait for ever.
 
     With None, boto3 takes the CA bundle and the endpoint from the environment

@@ -27,6 +27,7 @@ def test_the_database_client_leaves_nothing_to_a_default(loaded: dict[str, Any])
     assert options["gssencmode"] == "disable"
     assert options["ssl_min_protocol_version"] == "TLSv1.3"
     assert options["channel_binding"] == "require"
+    assert options["require_auth"] == "scram-sha-256"
 
 
 @pytest.mark.parametrize("cookie", ["SESSION", "CSRF"])

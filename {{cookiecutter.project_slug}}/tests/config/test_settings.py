@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from apps.secrets.ssm import SSMSecretsRetriever
 from config import context_processors, project
 from config.project import BASE_DIR
 from tests.config import running
@@ -30,6 +31,36 @@ def test_secrets_go_where_they_are_used() -> None:
     assert loaded["CACHES"]["default"]["OPTIONS"]["password"] == running.SECRETS["CACHE_PASSWORD"]
     assert "PASSWORD" not in loaded["CACHES"]["default"]["LOCATION"]
     assert loaded["SECRETS_PREFIX"] == f"/{loaded['PROJECT'].slug}/production/"
+
+
+def test_the_migrator_s_password_is_not_the_application_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = {
+        "/production/": {"DATABASE_PASSWORD": "of-the-application"},
+        "/production/release/": {"DATABASE_PASSWORD": "of-the-migrator"},
+    }
+
+    def fetch(retriever: SSMSecretsRetriever) -> dict[str, str]:
+        return stored["/production/" + retriever.prefix.partition("/production/")[2]]
+
+    monkeypatch.setattr(SSMSecretsRetriever, "fetch", fetch)
+    for user, wanted in (("app", "of-the-application"), ("migrator", "of-the-migrator")):
+        variables = running.environment(CA_FILE, DATABASE_PASSWORD="", DATABASE_USER=user)
+        database = running.load(variables)["DATABASES"]["default"]
+        assert (database["USER"], database["PASSWORD"]) == (user, wanted)
+
+
+def test_with_iam_there_is_no_password() -> None:
+    variables = running.environment(CA_FILE, DATABASE_PASSWORD="", DATABASE_LOGIN="iam")
+    database = running.load(variables)["DATABASES"]["default"]
+    assert database["PASSWORD"] == ""
+    assert database["OPTIONS"]["sslmode"] == "verify-full"
+    assert database["OPTIONS"]["require_auth"] == "password"
+    assert database["OPTIONS"]["channel_binding"] == "disable"
+
+
+def test_there_is_no_third_way_to_log_in() -> None:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_LOGIN"):
+        running.load(running.environment(CA_FILE, DATABASE_LOGIN="trust"))
 
 
 def test_fallbacks_of_the_secret_key_can_be_injected() -> None:

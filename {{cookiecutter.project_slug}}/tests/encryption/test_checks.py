@@ -106,6 +106,9 @@ WEAK: list[tuple[int, Weaken]] = [
     (3, lambda loaded: loaded["DATABASES"]["default"]["OPTIONS"].pop("sslrootcert")),
     (4, database_option("channel_binding", "prefer")),
     (4, lambda loaded: loaded["DATABASES"]["default"]["OPTIONS"].pop("channel_binding")),
+    (4, database_option("require_auth", "password")),
+    (4, lambda loaded: loaded["DATABASES"]["default"]["OPTIONS"].pop("require_auth")),
+    (4, database_option("login", "iam")),
     (5, cache(BACKEND="django.core.cache.backends.locmem.LocMemCache")),
     (5, cache(LOCATION=PLAIN)),
     (5, cache(LOCATION=[SECURE, PLAIN])),
@@ -188,6 +191,29 @@ def test_a_subclass_of_the_encrypted_storage_is_accepted(
     errors: Callable[..., list[CheckMessage]],
 ) -> None:
     assert errors(storage(f"{__name__}.{OwnStorage.__name__}")) == []
+
+
+def with_iam(loaded: Settings) -> None:
+    options = loaded["DATABASES"]["default"]["OPTIONS"]
+    options |= loaded["DATABASE_LOGINS"]["iam"] | {"login": "iam"}
+    loaded["DATABASES"]["default"]["PASSWORD"] = ""
+
+
+@pytest.mark.parametrize("option", ["channel_binding", "require_auth"])
+def test_only_iam_goes_without_channel_binding_and_only_with_a_token(
+    option: str, errors: Callable[..., list[CheckMessage]]
+) -> None:
+    assert errors(with_iam) == []
+
+    def weaken(loaded: Settings) -> None:
+        with_iam(loaded)
+        if option == "channel_binding":
+            loaded["DATABASES"]["default"]["OPTIONS"]["login"] = "password"
+            loaded["DATABASES"]["default"]["PASSWORD"] = running.SECRETS["DATABASE_PASSWORD"]
+        else:
+            loaded["DATABASES"]["default"]["OPTIONS"]["require_auth"] = "password,none"
+
+    assert [error.id for error in errors(weaken)] == ["encryption.E004"]
 
 
 def test_every_check_has_its_test() -> None:

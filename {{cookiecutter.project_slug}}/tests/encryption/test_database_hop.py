@@ -6,6 +6,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from apps.database.login import Connection
 from apps.encryption.clients import _database_params
 from apps.fields.postgresql.base import DatabaseClient
 from tests.config.running import SECRETS
@@ -19,7 +20,7 @@ def connect(server: PostgresServer, configure: Configure, **variables: str) -> s
     with server:
         configure(DATABASE_PORT=str(server.port), **variables)
         with pytest.raises(psycopg.OperationalError) as caught:
-            psycopg.connect(**_database_params())
+            Connection.connect(**_database_params())
     return str(caught.value)
 
 
@@ -88,6 +89,7 @@ def test_the_shell_of_the_database_is_as_strict(configure: Configure, authority:
         "PGSSLMODE": options["sslmode"],
         "PGSSLROOTCERT": str(authority.certificate),
         "PGCHANNELBINDING": options["channel_binding"],
+        "PGREQUIREAUTH": options["require_auth"],
         "PGGSSENCMODE": options["gssencmode"],
         "PGSSLMINPROTOCOLVERSION": options["ssl_min_protocol_version"],
     }

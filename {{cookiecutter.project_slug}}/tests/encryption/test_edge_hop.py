@@ -9,9 +9,11 @@ import subprocess
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from django.conf import settings
 
 from config.project import BASE_DIR
@@ -260,6 +262,9 @@ def test_a_task_without_a_certificate_makes_its_own(
         with gunicorn(app_credentials, upstream, tmp_path / "gunicorn"):
             assert b"served over https" in ask(https, browser)
 
+    for made in (proxy_credentials / "tls.crt", app_credentials / "tls.crt"):
+        certificate = x509.load_pem_x509_certificate(made.read_bytes())
+        assert certificate.not_valid_after_utc <= datetime.now(UTC) + timedelta(days=30)
     keys = {file.relative_to(tmp_path): file for file in tmp_path.rglob("*.key")}
     assert {str(name) for name in keys} == {"proxy/tls.key", "proxy/client.key", "app/tls.key"}
     assert {file.stat().st_mode & 0o777 for file in proxy_credentials.glob("*.key")} == {0o600}

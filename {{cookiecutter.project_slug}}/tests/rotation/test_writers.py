@@ -16,6 +16,7 @@ from django.core.management import CommandError
 from django.db import OperationalError, connection, connections, transaction
 from pytest_django import Settings
 
+from apps.database.login import Connection
 from apps.fields.sqlite3.base import DatabaseWrapper as SQLite
 from apps.keys.keyring import Purpose
 from apps.rotation import keys, waiting
@@ -504,7 +505,8 @@ def test_it_refuses_too_if_both_have_their_connections_of_one_pool(
     readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = connections["default"]
-    options = {**own.settings_dict["OPTIONS"], "pool": {"min_size": 1, "max_size": 3}}
+    pool = {"min_size": 1, "max_size": 3, "connection_class": Connection}
+    options = {**own.settings_dict["OPTIONS"], "pool": pool}
 
     def pooled() -> Any:
         return type(own)(own.settings_dict | {"OPTIONS": options}, "default")

@@ -9,6 +9,7 @@ from django.db.models import Model
 from django.db.utils import DatabaseErrorWrapper
 from django.utils.functional import cached_property
 
+from apps.database.login import Login, log_in, login_of
 from apps.fields.backend import EncryptedOperationsMixin, EncryptedSchemaEditorMixin
 from apps.fields.fields import EncryptedField
 
@@ -18,6 +19,7 @@ _CONVERTED = "converted__"
 _VARIABLES = {
     "channel_binding": "PGCHANNELBINDING",
     "gssencmode": "PGGSSENCMODE",
+    "require_auth": "PGREQUIREAUTH",
     "ssl_min_protocol_version": "PGSSLMINPROTOCOLVERSION",
 }
 
@@ -87,16 +89,39 @@ class DatabaseClient(client.DatabaseClient):
         arguments, variables = super().settings_to_cmd_args_env(settings_dict, parameters)
         options = settings_dict["OPTIONS"]
         strict = {_VARIABLES[name]: str(options[name]) for name in _VARIABLES if name in options}
-        return arguments, {**(variables or {}), **strict}
+        password = {"PGPASSWORD": next(login_of(settings_dict).passwords())}
+        return arguments, {**(variables or {}), **strict, **password}
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
-    """`ENGINE = "apps.fields.postgresql"`."""
+    """`ENGINE = "apps.fields.postgresql"`. OPTIONS["login"] says where passwords come from.
+
+    A pool must be made with `apps.database.login.Connection`, which takes that login.
+    """
 
     encrypts_fields = True
     client_class = DatabaseClient
     ops_class = DatabaseOperations
     SchemaEditorClass = DatabaseSchemaEditor
+
+    @cached_property
+    def login(self) -> Login:
+        """Return what every new connection asks for its password."""
+        return login_of(self.settings_dict)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return the arguments of `apps.database.login.Connection.connect`."""
+        params = super().get_connection_params()
+        params.pop("password", None)
+        return {**params, "login": self.login}
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        """Return a connection of the pool, or a new one."""
+        connect = super().get_new_connection
+        if self.pool:
+            return connect(conn_params)
+        params = {name: value for name, value in conn_params.items() if name != "login"}
+        return log_in(self.login, lambda password: connect({**params, "password": password}))
 
     @cached_property
     def wrap_database_errors(self) -> ErrorsWithoutDetail:

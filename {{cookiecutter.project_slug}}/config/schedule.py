@@ -1,0 +1,18 @@
+"""Commands that run again and again, and the time between.
+
+`manage.py scheduler` runs them locally. On AWS EventBridge Scheduler does: `infra/` reads
+this file too, so nothing is imported here that infrastructure does not have.
+"""
+
+from datetime import timedelta
+
+COMMANDS = {
+    "remove_expired_notes": timedelta(minutes=1),
+    "prune_db_task_results": timedelta(days=1),
+    "clearsessions": timedelta(days=1),
+}
+
+# On AWS besides: there CloudWatch reads what this prints, and alarms watch it.
+ON_AWS = {
+    "report_metrics": timedelta(minutes=5),
+}

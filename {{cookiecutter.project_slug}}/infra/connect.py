@@ -1,0 +1,250 @@
+"""People's ways in: the database, a shell in a task, the logs.
+
+    connect.py ENVIRONMENT database
+    connect.py ENVIRONMENT shell [web|worker]
+    connect.py ENVIRONMENT logs [web|worker]
+
+Nothing listens for people: Session Manager carries every session out of a running task, IAM
+says who may start one, CloudTrail notes who did. Through the tunnel psql verifies the
+database as the application does, by its real name, so the tunnel need not be trusted.
+https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-sessions-start.html
+https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
+"""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from config import HERE, ConfigError, Environment, Project, load_environment, load_project
+from profiles import PROFILES
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecs.type_defs import ContainerTypeDef, TaskTypeDef
+
+CA_FILE = HERE.parent / "services" / "app" / "rds-ca.pem"
+HELP = {
+    "aws": "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
+    "session-manager-plugin": "https://docs.aws.amazon.com/systems-manager/latest/userguide/"
+    "session-manager-working-with-install-plugin.html",
+    "psql": "https://www.postgresql.org/download/",
+}
+
+
+class ConnectError(Exception):
+    """There is no way in now; the message names the cause and the fix."""
+
+
+class Running:
+    """What runs of an environment, found by its stacks' outputs."""
+
+    def __init__(self, project: Project, environment: Environment, session: Any = boto3) -> None:
+        self.environment = environment
+        self._prefix = f"{project.slug}-{environment.name}"
+        self.region = project.region
+        self._session = session
+
+    def cluster(self) -> str:
+        """Return the cluster's name."""
+        return self._output("release", "ClusterName")
+
+    def service(self, name: str) -> str:
+        """Return the name of the service `web` or `worker`."""
+        return self._output("app", f"{name.capitalize()}ServiceName")
+
+    def _client(self, service: str) -> Any:
+        return self._session.client(service, region_name=self.region)
+
+    def _output(self, stack: str, name: str) -> str:
+        try:
+            found = self._client("cloudformation").describe_stacks(
+                StackName=f"{self._prefix}-{stack}"
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ValidationError":
+                raise
+            raise ConnectError(
+                f"There is no stack {self._prefix}-{stack} in {self.region} in the account of "
+                "your credentials. Check AWS_PROFILE, or deploy the environment first."
+            ) from None
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in found["Stacks"][0]["Outputs"]}
+        return str(outputs[name])
+
+    def task(self, service: str) -> "tuple[TaskTypeDef, ContainerTypeDef]":
+        """Return a task of a service that lets people in, and its container `app`."""
+        if not self.environment.exec:
+            raise ConnectError(
+                f"{self.environment.name} lets nobody into its tasks. Set exec = true below "
+                f"[environments.{self.environment.name}] in infra/environments.toml and deploy; "
+                "afterwards set it back and deploy again."
+            )
+        ecs, cluster = self._client("ecs"), self.cluster()
+        name = self.service(service)
+        arns = ecs.list_tasks(cluster=cluster, serviceName=name, desiredStatus="RUNNING")[
+            "taskArns"
+        ]
+        tasks = ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"] if arns else []
+        for task in tasks:
+            for container in task["containers"]:
+                agents = {
+                    agent["name"]: agent["lastStatus"]
+                    for agent in container.get("managedAgents", [])
+                }
+                ready = agents.get("ExecuteCommandAgent") == "RUNNING"
+                if container["name"] == "app" and ready:
+                    return task, container
+        raise ConnectError(
+            f"None of the {len(tasks)} running tasks of {name} has an agent that is ready. Tasks "
+            "from before exec was switched on have none, and a new one needs a minute: deploy "
+            "again, or wait."
+        )
+
+    def log_group(self, service: str) -> str:
+        """Return the name of a service's log group."""
+        ecs = self._client("ecs")
+        found = ecs.describe_services(cluster=self.cluster(), services=[self.service(service)])
+        task = ecs.describe_task_definition(taskDefinition=found["services"][0]["taskDefinition"])[
+            "taskDefinition"
+        ]
+        return str(task["containerDefinitions"][0]["logConfiguration"]["options"]["awslogs-group"])
+
+    def database(self) -> dict[str, Any]:
+        """Return host, port and the administrator's credentials, which RDS keeps."""
+        found = self._client("rds").describe_db_instances(DBInstanceIdentifier=self._prefix)
+        instance = found["DBInstances"][0]
+        secret = self._client("secretsmanager").get_secret_value(
+            SecretId=instance["MasterUserSecret"]["SecretArn"]
+        )
+        return {
+            "host": instance["Endpoint"]["Address"],
+            "port": instance["Endpoint"]["Port"],
+            **json.loads(secret["SecretString"]),
+        }
+
+
+def session_target(cluster: str, task: "TaskTypeDef", container: "ContainerTypeDef") -> str:
+    """Return Session Manager's name of a container."""
+    return f"ecs:{cluster}_{task['taskArn'].rpartition('/')[2]}_{container['runtimeId']}"
+
+
+def conninfo(host: str, user: str, local_port: int) -> str:
+    """Return libpq's parameters: to this end of the tunnel, but verify the real server.
+
+    https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-HOSTADDR
+    """
+    return (
+        f"host={host} hostaddr=127.0.0.1 port={local_port} dbname=app user={user} "
+        f"sslmode=verify-full sslrootcert='{CA_FILE}' ssl_min_protocol_version=TLSv1.3 "
+        "channel_binding=require gssencmode=disable"
+    )
+
+
+def to_database(running: Running) -> int:
+    """Run psql, as the administrator, through a task of the worker."""
+    _need("aws", "session-manager-plugin", "psql")
+    task, container = running.task("worker")
+    database = running.database()
+    host, port, user = database["host"], database["port"], database["username"]
+    local = _free_port()
+    forwarding = {
+        "host": [host],
+        "portNumber": [str(port)],
+        "localPortNumber": [str(local)],
+    }
+    tunnel = subprocess.Popen(
+        [
+            *("aws", "ssm", "start-session", "--region", running.region),
+            *("--target", session_target(running.cluster(), task, container)),
+            *("--document-name", "AWS-StartPortForwardingSessionToRemoteHost"),
+            *("--parameters", json.dumps(forwarding)),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for(local, tunnel)
+        print(f"connect: {host} through {task['taskArn']}", file=sys.stderr)
+        return subprocess.call(
+            ["psql", conninfo(host, user, local)],
+            env={**os.environ, "PGPASSWORD": database["password"]},
+        )
+    finally:
+        tunnel.terminate()
+        tunnel.wait()
+
+
+def to_shell(running: Running, service: str) -> int:
+    """Run a shell in a task of a service. What is typed and shown is logged."""
+    _need("aws", "session-manager-plugin")
+    task, _ = running.task(service)
+    return subprocess.call(
+        [
+            *("aws", "ecs", "execute-command", "--region", running.region, "--interactive"),
+            *("--cluster", running.cluster(), "--task", task["taskArn"]),
+            *("--container", "app", "--command", "sh"),
+        ]
+    )
+
+
+def to_logs(running: Running, service: str) -> int:
+    """Follow the logs of a service."""
+    _need("aws")
+    group = running.log_group(service)
+    return subprocess.call(
+        ["aws", "logs", "tail", group, "--region", running.region, "--follow", "--format", "short"]
+    )
+
+
+def _need(*programs: str) -> None:
+    for program in programs:
+        if not shutil.which(program):
+            raise ConnectError(f"{program} is not on your PATH. Install it: {HELP[program]}")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _wait_for(port: int, tunnel: "subprocess.Popen[bytes]") -> None:
+    """Return when the tunnel is open. Raises `ConnectError` if it ends, or takes too long."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and tunnel.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.3)
+        else:
+            return
+    raise ConnectError(
+        "The session did not open. If nothing is said above: may your role call "
+        "ssm:StartSession on the task and on AWS-StartPortForwardingSessionToRemoteHost?"
+    )
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="connect")
+    parser.add_argument("environment")
+    parser.add_argument("to", choices=["database", "shell", "logs"])
+    parser.add_argument("service", nargs="?", choices=["web", "worker"], default="web")
+    given = parser.parse_args(arguments)
+    project = load_project()
+    running = Running(project, load_environment(given.environment, project, PROFILES))
+    if given.to == "database":
+        return to_database(running)
+    return {"shell": to_shell, "logs": to_logs}[given.to](running, given.service)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (ConfigError, ConnectError, BotoCoreError, ClientError) as failure:
+        sys.exit(f"connect: {failure}")
