@@ -89,7 +89,7 @@ def checkov(folder: Path) -> Iterator[Finding]:
 
 def bandit(folder: Path) -> Iterator[Finding]:
     """All Python apart from tests; `where` is the file and the function. No `nosec` counts."""
-    files = [path for path in python_files(folder) if path.parts[0] != "tests"]
+    files = [path for path in python_files(folder) if "tests" not in path.parts]
     options = ("--format", "json", "--quiet", "--ignore-nosec")
     answer = _answer("bandit", tool("bandit", "bandit", *options, *files, cwd=folder))
     if answer["errors"]:
@@ -103,7 +103,7 @@ def bandit(folder: Path) -> Iterator[Finding]:
 
 def semgrep(folder: Path) -> Iterator[Finding]:
     """Our own rules, on all Python apart from tests. No `nosem` counts."""
-    files = [path for path in python_files(folder) if path.parts[0] != "tests"]
+    files = [path for path in python_files(folder) if "tests" not in path.parts]
     options = ("--metrics=off", "--disable-version-check", "--disable-nosem", "--no-git-ignore")
     command = ("semgrep", "scan", "--config", RULES, *options, "--quiet", "--json", *files)
     answer = _answer("semgrep", tool("semgrep", *command, cwd=folder), (0,))
