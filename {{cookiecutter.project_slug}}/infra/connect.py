@@ -1,12 +1,13 @@
 """People's ways in: the database, a shell in a task, the logs.
 
     connect.py ENVIRONMENT database
+    connect.py ENVIRONMENT cache
     connect.py ENVIRONMENT shell [web|worker]
     connect.py ENVIRONMENT logs [web|worker]
 
 Nothing listens for people: Session Manager carries every session out of a running task, IAM
-says who may start one, CloudTrail notes who did. Through the tunnel psql verifies the
-database as the application does, by its real name, so the tunnel need not be trusted.
+says who may start one, CloudTrail notes who did. Through a tunnel database and cache are
+verified as the application does, by their real names, so the tunnel need not be trusted.
 https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-sessions-start.html
 https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html
 """
@@ -19,18 +20,24 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import redis
 from botocore.exceptions import BotoCoreError, ClientError
 
+import cache_shell
 from config import HERE, ConfigError, Environment, Project, load_environment, load_project
 from profiles import PROFILES
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs.type_defs import ContainerTypeDef, TaskTypeDef
 
-CA_FILE = HERE.parent / "services" / "app" / "rds-ca.pem"
+DATABASE_CA_FILE = HERE.parent / "services" / "app" / "rds-ca.pem"
+CACHE_CA_FILE = HERE.parent / "services" / "app" / "amazon-ca.pem"
+CACHE_PORT = 6379
 HELP = {
     "aws": "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
     "session-manager-plugin": "https://docs.aws.amazon.com/systems-manager/latest/userguide/"
@@ -129,6 +136,13 @@ class Running:
             **json.loads(secret["SecretString"]),
         }
 
+    def cache(self) -> tuple[str, str]:
+        """Return the cache's host, and the password of the application, its only user."""
+        secret = self._client("secretsmanager").get_secret_value(
+            SecretId=self._output("data", "CachePasswordArn")
+        )
+        return self._output("data", "CacheHost"), secret["SecretString"]
+
 
 def session_target(cluster: str, task: "TaskTypeDef", container: "ContainerTypeDef") -> str:
     """Return Session Manager's name of a container."""
@@ -142,24 +156,22 @@ def conninfo(host: str, user: str, local_port: int) -> str:
     """
     return (
         f"host={host} hostaddr=127.0.0.1 port={local_port} dbname=app user={user} "
-        f"sslmode=verify-full sslrootcert='{CA_FILE}' ssl_min_protocol_version=TLSv1.3 "
+        f"sslmode=verify-full sslrootcert='{DATABASE_CA_FILE}' ssl_min_protocol_version=TLSv1.3 "
         "channel_binding=require gssencmode=disable"
     )
 
 
-def to_database(running: Running) -> int:
-    """Run psql, as the administrator, through a task of the worker."""
-    _need("aws", "session-manager-plugin", "psql")
+@contextmanager
+def tunnel(running: Running, host: str, port: int) -> Iterator[int]:
+    """Yield the local port that leads to a host, through a task of the worker."""
     task, container = running.task("worker")
-    database = running.database()
-    host, port, user = database["host"], database["port"], database["username"]
     local = _free_port()
     forwarding = {
         "host": [host],
         "portNumber": [str(port)],
         "localPortNumber": [str(local)],
     }
-    tunnel = subprocess.Popen(
+    session = subprocess.Popen(
         [
             *("aws", "ssm", "start-session", "--region", running.region),
             *("--target", session_target(running.cluster(), task, container)),
@@ -170,15 +182,40 @@ def to_database(running: Running) -> int:
         stdout=subprocess.DEVNULL,
     )
     try:
-        _wait_for(local, tunnel)
+        _wait_for(local, session)
         print(f"connect: {host} through {task['taskArn']}", file=sys.stderr)
+        yield local
+    finally:
+        session.terminate()
+        session.wait()
+
+
+def to_database(running: Running) -> int:
+    """Run psql, as the administrator."""
+    _need("aws", "session-manager-plugin", "psql")
+    database = running.database()
+    host = database["host"]
+    with tunnel(running, host, database["port"]) as local:
         return subprocess.call(
-            ["psql", conninfo(host, user, local)],
+            ["psql", conninfo(host, database["username"], local)],
             env={**os.environ, "PGPASSWORD": database["password"]},
         )
-    finally:
-        tunnel.terminate()
-        tunnel.wait()
+
+
+def to_cache(running: Running) -> int:
+    """Run commands, as the application, which is the cache's only user."""
+    _need("aws", "session-manager-plugin")
+    host, password = running.cache()
+    with tunnel(running, host, CACHE_PORT) as local:
+        try:
+            cache_shell.run(
+                cache_shell.open_cache(
+                    host=host, password=password, tunnel=local, ca_file=CACHE_CA_FILE
+                )
+            )
+        except redis.ConnectionError as error:
+            raise ConnectError(f"The cache refused, or is not {host}: {error}") from None
+    return 0
 
 
 def to_shell(running: Running, service: str) -> int:
@@ -214,10 +251,10 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def _wait_for(port: int, tunnel: "subprocess.Popen[bytes]") -> None:
+def _wait_for(port: int, session: "subprocess.Popen[bytes]") -> None:
     """Return when the tunnel is open. Raises `ConnectError` if it ends, or takes too long."""
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and tunnel.poll() is None:
+    while time.monotonic() < deadline and session.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:
@@ -233,13 +270,13 @@ def _wait_for(port: int, tunnel: "subprocess.Popen[bytes]") -> None:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="connect")
     parser.add_argument("environment")
-    parser.add_argument("to", choices=["database", "shell", "logs"])
+    parser.add_argument("to", choices=["database", "cache", "shell", "logs"])
     parser.add_argument("service", nargs="?", choices=["web", "worker"], default="web")
     given = parser.parse_args(arguments)
     project = load_project()
     running = Running(project, load_environment(given.environment, project, PROFILES))
-    if given.to == "database":
-        return to_database(running)
+    if given.to in ("database", "cache"):
+        return {"database": to_database, "cache": to_cache}[given.to](running)
     return {"shell": to_shell, "logs": to_logs}[given.to](running, given.service)
 
 

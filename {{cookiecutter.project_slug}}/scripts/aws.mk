@@ -24,7 +24,7 @@ diff: infra/node_modules ## Show what a deployment to ENVIRONMENT would change
 deploy: infra/node_modules ## Deploy this commit to ENVIRONMENT, or the version TAG
 	$(IN_INFRA) python deploy.py $(ENVIRONMENT) $(if $(filter file,$(origin TAG)),,--tag '$(TAG)')
 
-connect: ## A person's way into ENVIRONMENT: TO=database, or TO=shell SERVICE=worker
+connect: ## A person's way into ENVIRONMENT: TO=database, cache, or shell with SERVICE=worker
 	@$(IN_INFRA) python connect.py $(ENVIRONMENT) $(TO) $(SERVICE)
 
 aws-logs: ## Follow the logs of a SERVICE (web, worker) of ENVIRONMENT

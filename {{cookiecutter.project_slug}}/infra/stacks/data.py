@@ -64,3 +64,5 @@ class DataStack(cdk.Stack):
             key=keys.data,
             topic=foundation.notifications.topic,
         )
+        cdk.CfnOutput(self, "CacheHost", value=self.cache.host)
+        cdk.CfnOutput(self, "CachePasswordArn", value=self.cache.password.secret_arn)

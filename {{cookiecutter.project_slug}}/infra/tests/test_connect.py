@@ -2,13 +2,17 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from botocore.exceptions import ClientError
 
+import cache_shell
 import connect
 from connect import ConnectError, Running
 from tests.conftest import PROJECT, environment_of
@@ -97,7 +101,7 @@ def test_in_the_tunnel_the_real_server_is_verified() -> None:
     assert parameters["hostaddr"] == "127.0.0.1"
     assert parameters["sslmode"] == "verify-full"
     assert parameters["channel_binding"] == "require"
-    assert Path(parameters["sslrootcert"].strip("'")) == connect.CA_FILE
+    assert Path(parameters["sslrootcert"].strip("'")) == connect.DATABASE_CA_FILE
 
 
 def test_the_password_is_in_no_argument(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,3 +131,26 @@ def test_the_password_is_in_no_argument(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(seen) == 2
     assert "AWS-StartPortForwardingSessionToRemoteHost" in seen[0]
     assert "the-password" not in str(seen)
+
+
+def test_the_cache_is_verified_through_the_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: dict[str, Any] = {}
+
+    @contextmanager
+    def tunnel(_running: Running, host: str, port: int) -> Iterator[int]:
+        assert (host, port) == ("cache.example", 6379)
+        yield 15432
+
+    def refuse(**options: Any) -> None:
+        opened.update(options)
+        raise redis.ConnectionError("certificate verify failed")
+
+    found = running(TASK)
+    monkeypatch.setattr(found, "cache", lambda: ("cache.example", "the-password"))
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(connect, "tunnel", tunnel)
+    monkeypatch.setattr(cache_shell, "open_cache", refuse)
+    with pytest.raises(ConnectError, match=r"is not cache\.example: certificate verify failed"):
+        connect.to_cache(found)
+    assert opened["host"] == "cache.example"
+    assert (opened["tunnel"], opened["ca_file"]) == (15432, connect.CACHE_CA_FILE)
