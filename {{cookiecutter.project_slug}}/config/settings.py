@@ -53,6 +53,8 @@ migrator_secrets = load_secrets(
     os.environ,
     SSMSecretsRetriever(f"{SECRETS_PREFIX}release/"),
 )
+# Where ECS takes CACHE_PASSWORD from; only who reports its age is told.
+CACHE_LOGIN_ARN = env.str("CACHE_LOGIN_ARN", default="")
 
 # Core -----------------------------------------------------------------------
 SECRET_KEY = secrets["SECRET_KEY"]

@@ -19,6 +19,15 @@ Nat = Literal["none", "one", "per_zone"]
 Login = Literal["password", "iam"]
 
 
+_DOMAIN = re.compile(r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z][a-z0-9-]*[a-z0-9]")
+_PRIVATE = [IPv4Network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+_LOG_DAYS = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
+    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
+)
+
+
 class ConfigError(ValueError):
     """The configuration cannot be used; the message names the value and the fix."""
 
@@ -26,6 +35,13 @@ class ConfigError(ValueError):
 def _require(good: bool, message: str) -> None:
     if not good:
         raise ConfigError(message)
+
+
+def _require_domain(value: str, where: str) -> None:
+    _require(
+        bool(_DOMAIN.fullmatch(value)) and len(value) <= 253,
+        f'{where} {value!r}: a name in lower case, without a dot at its end, as in "example.com".',
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +59,11 @@ class Project:
             bool(re.fullmatch(r"[a-z](-?[a-z0-9])+", self.slug)) and len(self.slug) <= 30,
             f"slug {self.slug!r}: 2 to 30 lower-case letters, digits and single hyphens.",
         )
+        _require_domain(self.domain, "project.domain")
+        _require(
+            bool(re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", self.region)),
+            f'project.region {self.region!r}: a region of AWS, as in "eu-central-1".',
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +72,13 @@ class HostedZone:
 
     id: str
     name: str
+
+    def __post_init__(self) -> None:
+        _require(
+            bool(re.fullmatch(r"Z[0-9A-Z]+", self.id)),
+            f'hosted_zone.id {self.id!r}: what Route 53 shows, as in "Z0123456789ABCDEFGHIJ".',
+        )
+        _require_domain(self.name, "hosted_zone.name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +110,8 @@ class NetworkConfig:
         except ValueError as error:
             raise ConfigError(f"network.cidr {self.cidr!r}: {error}.") from None
         _require(
-            network.is_private and 16 <= network.prefixlen <= 20,
-            f"network.cidr {self.cidr}: take a private network of /16 to /20.",
+            any(network.subnet_of(each) for each in _PRIVATE) and 16 <= network.prefixlen <= 20,
+            f"network.cidr {self.cidr}: take a private network (RFC 1918) of /16 to /20.",
         )
 
 
@@ -194,6 +222,29 @@ class Environment:
             self.account is None or bool(re.fullmatch(r"\d{12}", self.account)),
             f"{self.name}: account {self.account!r} is not 12 digits.",
         )
+        _require_domain(self.domain, f"{self.name}: domain")
+        self._check_certificate()
+        _require(
+            self.log_days in _LOG_DAYS,
+            f"{self.name}: log_days is {self.log_days}. CloudWatch Logs knows "
+            f"{', '.join(map(str, _LOG_DAYS))}.",
+        )
+        for address in self.alarm_emails:
+            _require(
+                bool(re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", address)),
+                f"{self.name}: alarm_emails has {address!r}, which is no address.",
+            )
+        _require(
+            len(set(self.alarm_emails)) == len(self.alarm_emails) <= 10,
+            f"{self.name}: alarm_emails has {len(self.alarm_emails)} addresses: take up to 10, "
+            "each once. A mailing list reaches more people.",
+        )
+        _require(
+            self.monthly_budget > 0,
+            f"{self.name}: monthly_budget is {self.monthly_budget} dollars.",
+        )
+
+    def _check_certificate(self) -> None:
         _require(
             self.hosted_zone is None or self.certificate is None,
             f"{self.name}: give hosted_zone or certificate, not both.",
@@ -204,20 +255,29 @@ class Environment:
                 f"{self.name}: the domain {self.domain} is not in the hosted zone "
                 f"{self.hosted_zone.name}.",
             )
-        if self.certificate:
+        if self.certificate is not None:
+            arn = re.fullmatch(
+                r"arn:aws[a-z-]*:acm:[a-z0-9-]+:(\d{12}):certificate/.+", self.certificate
+            )
             _require(
-                bool(re.fullmatch(r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:.+", self.certificate)),
+                bool(arn),
                 f"{self.name}: certificate {self.certificate!r} is not the ARN of a certificate.",
+            )
+            _require(
+                self.account is None or f":{self.account}:" in self.certificate,
+                f"{self.name}: the certificate {self.certificate} is not in the account "
+                f"{self.account}.",
             )
 
 
 def load_project(path: Path = HERE.parent / "project.toml") -> Project:
     """Read `project.toml`. Raises `ConfigError` for a missing or bad value."""
-    values = _read(path).get("project", {})
+    values = _table(_read(path).get("project", {}), "project")
     names = [item.name for item in dataclasses.fields(Project)]
     if missing := [name for name in names if not values.get(name)]:
         raise ConfigError(f"{path.name}: [project] lacks {', '.join(missing)}.")
-    return Project(**{name: values[name] for name in names})
+    project: Project = _build(Project, {name: values[name] for name in names}, "project")
+    return project
 
 
 def load_environment(
@@ -231,21 +291,47 @@ def load_environment(
     Raises `ConfigError`, naming the value and the fix, for an unknown environment,
     profile or key, a value of the wrong type, and values that do not fit together.
     """
-    environments = _read(path).get("environments", {})
+    environments = _table(_read(path).get("environments", {}), "environments")
     if name not in environments:
         raise ConfigError(
             f"There is no environment {name!r} in {path.name}. It has: {', '.join(environments)}."
         )
-    own = dict(environments[name])
+    own = dict(_table(environments[name], name))
+    _require("name" not in own, f"{name}: its name is that of its table. Remove the key name.")
     profile = own.pop("profile", None)
-    if profile not in profiles:
+    if profile not in list(profiles):
         raise ConfigError(
             f"{name}: profile {profile!r} is unknown. Take one of: {', '.join(profiles)}."
         )
-    domain = project.domain if profile == "production" else f"{name}.{project.domain}"
-    values = {"name": name, "domain": domain} | _merged(dict(profiles[profile]), own)
-    environment: Environment = _build(Environment, values, name)
+    values = {"name": name, "domain": _default_domain(name, profile, project)}
+    environment: Environment = _build(
+        Environment, values | _merged(dict(profiles[profile]), own), name
+    )
+    _check_alone(environment, environments, project)
+    _require(
+        environment.certificate is None or f":{project.region}:" in environment.certificate,
+        f"{name}: the certificate {environment.certificate} is not in the region {project.region}, "
+        "where the load balancer is.",
+    )
     return environment
+
+
+def _default_domain(name: str, profile: Any, project: Project) -> str:
+    return project.domain if profile == "production" else f"{name}.{project.domain}"
+
+
+def _check_alone(
+    environment: Environment, environments: Mapping[str, Any], project: Project
+) -> None:
+    """Raise `ConfigError` if another environment has the same domain."""
+    for name, values in environments.items():
+        other = _table(values, name)
+        domain = other.get("domain") or _default_domain(name, other.get("profile"), project)
+        _require(
+            name == environment.name or domain != environment.domain,
+            f"{environment.name} and {name} both have the domain {environment.domain}. Set another "
+            f"domain below [environments.{environment.name}] or [environments.{name}].",
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -253,6 +339,12 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} is {value!r}: a table is wanted.")
+    return value
 
 
 def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,7 +378,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         _require(good, f"{where} is {value!r}: a list of strings is wanted.")
         return tuple(value)
     kind = choices[0]
-    if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
-        return _build(kind, value, where)  # type: ignore[arg-type]
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, _table(value, where), where)  # type: ignore[arg-type]
     _require(type(value) is kind, f"{where} is {value!r}: {kind.__name__} is wanted.")
     return value

@@ -16,12 +16,13 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -82,17 +83,26 @@ class Running:
                 f"There is no stack {self._prefix}-{stack} in {self.region} in the account of "
                 "your credentials. Check AWS_PROFILE, or deploy the environment first."
             ) from None
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in found["Stacks"][0]["Outputs"]}
+        state = found["Stacks"][0]
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in state.get("Outputs", [])}
+        if name not in outputs:
+            raise ConnectError(
+                f"The stack {self._prefix}-{stack} has no output {name}, and is in the state "
+                f"{state.get('StackStatus')}. Deploy the environment first."
+            )
         return str(outputs[name])
 
-    def task(self, service: str) -> "tuple[TaskTypeDef, ContainerTypeDef]":
-        """Return a task of a service that lets people in, and its container `app`."""
+    def check_open(self) -> None:
+        """Raise `ConnectError` if the environment lets nobody into its tasks."""
         if not self.environment.exec:
             raise ConnectError(
                 f"{self.environment.name} lets nobody into its tasks. Set exec = true below "
                 f"[environments.{self.environment.name}] in infra/environments.toml and deploy; "
                 "afterwards set it back and deploy again."
             )
+
+    def task(self, service: str) -> "tuple[TaskTypeDef, ContainerTypeDef]":
+        """Return a task of a service that lets people in, and its container `app`."""
         ecs, cluster = self._client("ecs"), self.cluster()
         name = self.service(service)
         arns = ecs.list_tasks(cluster=cluster, serviceName=name, desiredStatus="RUNNING")[
@@ -180,31 +190,32 @@ def tunnel(running: Running, host: str, port: int) -> Iterator[int]:
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
+        process_group=0,  # Ctrl-C is for psql
     )
     try:
         _wait_for(local, session)
         print(f"connect: {host} through {task['taskArn']}", file=sys.stderr)
         yield local
     finally:
-        session.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(session.pid, signal.SIGTERM)  # aws, and the plugin that it has started
         session.wait()
 
 
 def to_database(running: Running) -> int:
     """Run psql, as the administrator."""
-    _need("aws", "session-manager-plugin", "psql")
+    _need("psql")
     database = running.database()
     host = database["host"]
     with tunnel(running, host, database["port"]) as local:
-        return subprocess.call(
+        return _foreground(
             ["psql", conninfo(host, database["username"], local)],
-            env={**os.environ, "PGPASSWORD": database["password"]},
+            {"PGPASSWORD": database["password"]},
         )
 
 
 def to_cache(running: Running) -> int:
     """Run commands, as the application, which is the cache's only user."""
-    _need("aws", "session-manager-plugin")
     host, password = running.cache()
     with tunnel(running, host, CACHE_PORT) as local:
         try:
@@ -220,9 +231,8 @@ def to_cache(running: Running) -> int:
 
 def to_shell(running: Running, service: str) -> int:
     """Run a shell in a task of a service. What is typed and shown is logged."""
-    _need("aws", "session-manager-plugin")
     task, _ = running.task(service)
-    return subprocess.call(
+    return _foreground(
         [
             *("aws", "ecs", "execute-command", "--region", running.region, "--interactive"),
             *("--cluster", running.cluster(), "--task", task["taskArn"]),
@@ -233,11 +243,19 @@ def to_shell(running: Running, service: str) -> int:
 
 def to_logs(running: Running, service: str) -> int:
     """Follow the logs of a service."""
-    _need("aws")
     group = running.log_group(service)
-    return subprocess.call(
+    return _foreground(
         ["aws", "logs", "tail", group, "--region", running.region, "--follow", "--format", "short"]
     )
+
+
+def _foreground(command: list[str], environment: Mapping[str, str] | None = None) -> int:
+    """Run a program that has the terminal, and Ctrl-C with it; return its exit status."""
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        return subprocess.call(command, env={**os.environ, **(environment or {})})
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _need(*programs: str) -> None:
@@ -275,13 +293,27 @@ def main(arguments: list[str]) -> int:
     given = parser.parse_args(arguments)
     project = load_project()
     running = Running(project, load_environment(given.environment, project, PROFILES))
-    if given.to in ("database", "cache"):
-        return {"database": to_database, "cache": to_cache}[given.to](running)
-    return {"shell": to_shell, "logs": to_logs}[given.to](running, given.service)
+    _need("aws")
+    if given.to != "logs":
+        running.check_open()
+        _need("session-manager-plugin")
+    match given.to:
+        case "database":
+            return to_database(running)
+        case "cache":
+            return to_cache(running)
+        case "shell":
+            return to_shell(running, given.service)
+        case _:
+            return to_logs(running, given.service)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
-    except (ConfigError, ConnectError, BotoCoreError, ClientError) as failure:
+    except (ConfigError, ConnectError) as failure:
         sys.exit(f"connect: {failure}")
+    except (BotoCoreError, ClientError) as failure:
+        sys.exit(f"connect: AWS refused: {failure} Do you have credentials? Log in: aws sso login")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -92,8 +92,8 @@ class Deployment:
 
     def deploy(self, tag: str | None) -> None:
         """Deploy the version that `tag` names, or this commit. Raises `DeployError`."""
-        self._check_account()
-        before = self._outputs("app").get("Tag")
+        self.check_account()
+        before = self.outputs("app").get("Tag")
         tag = tag or self._tag_of_commit()
         missing = self._missing_images(tag)
         if missing:
@@ -110,18 +110,18 @@ class Deployment:
 
     def destroy(self) -> None:
         """Remove the stacks, and say what is left on purpose. Raises `DeployError`."""
-        self._check_account()
+        self.check_account()
         if self.environment.protect:
             raise DeployError(
                 f"{self.environment.name} is protected. To lose its data, set protect = false "
                 "in infra/environments.toml, deploy that, and destroy then."
             )
-        tag = self._outputs("app").get("Tag", "none")
+        tag = self.outputs("app").get("Tag", "none")
         self._synthesize(tag)
         for stack in ("app", "release"):
             self._cdk("destroy", stack)
         for stack in ("data", "foundation"):
-            self._empty_buckets(stack)
+            self._empty_stores(stack)
             self._cdk("destroy", stack)
         self._delete_parameters()
         self.say(
@@ -131,9 +131,10 @@ class Deployment:
 
     # Checks ---------------------------------------------------------------------------------
 
-    def _check_account(self) -> None:
+    def check_account(self) -> None:
+        """Raise `DeployError` unless the credentials work, and are the right account's."""
         try:
-            account = self._aws("sts").get_caller_identity()["Account"]
+            account = self.aws("sts").get_caller_identity()["Account"]
         except (BotoCoreError, ClientError) as error:
             raise DeployError(
                 f"No AWS credentials that work: {error} Log in, such as: aws sso login"
@@ -169,19 +170,19 @@ class Deployment:
 
     def _missing_images(self, tag: str) -> list[str]:
         """Return those of `IMAGES` that the registry does not have under the tag."""
-        ecr, outputs = self._aws("ecr"), self._outputs("foundation")
+        ecr, there = self.aws("ecr"), self.outputs("foundation")
         return [
             output
             for output in IMAGES
-            if output not in outputs
-            or not ecr.batch_get_image(
-                repositoryName=outputs[output], imageIds=[{"imageTag": tag}]
-            )["images"]
+            if output not in there
+            or not ecr.batch_get_image(repositoryName=there[output], imageIds=[{"imageTag": tag}])[
+                "images"
+            ]
         ]
 
     def _build_and_push(self, output: str, tag: str) -> None:
-        ecr = self._aws("ecr")
-        name = self._outputs("foundation")[output]
+        ecr = self.aws("ecr")
+        name = self.outputs("foundation")[output]
         uri = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryUri"]
         image = f"{uri}:{tag}"
         self.run(
@@ -212,7 +213,7 @@ class Deployment:
 
     def _release(self, before: str | None) -> None:
         self.say("deploy: the release task runs: secrets, roles, keys, migrations")
-        if problem := self._run_task():
+        if problem := self.run_task():
             raise DeployError(
                 f"The release task failed: {problem} {_serving(before)} Its log is above; correct "
                 "the cause and deploy again."
@@ -229,7 +230,7 @@ class Deployment:
 
     def _verify(self, tag: str, before: str | None) -> None:
         self.say("deploy: verify_encryption runs")
-        problem = self._run_task(VERIFY)
+        problem = self.run_task(VERIFY)
         if not problem:
             return
         if before in {None, tag}:
@@ -244,13 +245,13 @@ class Deployment:
             "serves again; migrations stay."
         )
 
-    def _run_task(self, command: Sequence[str] = ()) -> str:
+    def run_task(self, command: Sequence[str] = ()) -> str:
         """Run the release task, or another command in it; return why it failed, or nothing.
 
         The end of its log is shown if it fails.
         https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
         """
-        ecs, at = self._aws("ecs"), self._outputs("release")
+        ecs, at = self.aws("ecs"), self.outputs("release")
         overrides = {"containerOverrides": [{"name": CONTAINER, "command": list(command)}]}
         answer = ecs.run_task(
             cluster=at["ClusterName"],
@@ -288,7 +289,7 @@ class Deployment:
 
     def _show_log(self, group: str, task_arn: str) -> None:
         """Show the end. The application redacts what it logs."""
-        logs = self._aws("logs")
+        logs = self.aws("logs")
         stream = f"{CONTAINER}/{CONTAINER}/{task_arn.rpartition('/')[2]}"
         try:
             events = logs.get_log_events(logGroupName=group, logStreamName=stream, limit=LOG_LINES)[
@@ -305,10 +306,10 @@ class Deployment:
     def _stack(self, name: str) -> str:
         return f"{self.project.slug}-{self.environment.name}-{name}"
 
-    def _outputs(self, stack: str) -> dict[str, str]:
+    def outputs(self, stack: str) -> dict[str, str]:
         """Return a stack's outputs; none if there is no such stack."""
         try:
-            found = self._aws("cloudformation").describe_stacks(StackName=self._stack(stack))[
+            found = self.aws("cloudformation").describe_stacks(StackName=self._stack(stack))[
                 "Stacks"
             ]
         except ClientError as error:
@@ -333,18 +334,50 @@ class Deployment:
 
     # What stacks cannot remove ------------------------------------------------------------------
 
-    def _empty_buckets(self, stack: str) -> None:
-        cloudformation, s3 = self._aws("cloudformation"), self._aws("s3")
+    def _empty_stores(self, stack: str) -> None:
+        """Empty the stack's buckets and vaults, which CloudFormation deletes only then."""
+        cloudformation = self.aws("cloudformation")
         if not self._exists(stack):
             return
+        empty = {
+            "AWS::S3::Bucket": self._empty_bucket,
+            "AWS::Backup::BackupVault": self._empty_vault,
+        }
         for page in cloudformation.get_paginator("list_stack_resources").paginate(
             StackName=self._stack(stack)
         ):
             for resource in page["StackResourceSummaries"]:
-                if resource["ResourceType"] == "AWS::S3::Bucket":
-                    self._empty(s3, resource["PhysicalResourceId"])
+                if resource["ResourceType"] in empty and resource.get("PhysicalResourceId"):
+                    empty[resource["ResourceType"]](resource["PhysicalResourceId"])
 
-    def _empty(self, s3: Any, bucket: str) -> None:
+    def _empty_vault(self, vault: str) -> None:
+        """Delete its backups, which takes its time.
+
+        https://docs.aws.amazon.com/aws-backup/latest/devguide/API_DeleteRecoveryPoint.html
+        """
+        backup = self.aws("backup")
+        listing = backup.get_paginator("list_recovery_points_by_backup_vault")
+        for _ in range(PATIENCE // POLL):
+            points = [
+                point
+                for page in listing.paginate(BackupVaultName=vault)
+                for point in page["RecoveryPoints"]
+            ]
+            if not points:
+                return
+            for point in points:
+                if point["Status"] not in {"CREATING", "DELETING"}:
+                    backup.delete_recovery_point(
+                        BackupVaultName=vault, RecoveryPointArn=point["RecoveryPointArn"]
+                    )
+            self.sleep(POLL)
+        raise DeployError(
+            f"{len(points)} backups are still in the vault {vault} after {PATIENCE} s. See them in "
+            "AWS Backup, and destroy again when they are gone."
+        )
+
+    def _empty_bucket(self, bucket: str) -> None:
+        s3 = self.aws("s3")
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
             found = [
                 {"Key": each["Key"], "VersionId": each["VersionId"]}
@@ -354,7 +387,7 @@ class Deployment:
                 s3.delete_objects(Bucket=bucket, Delete={"Objects": found, "Quiet": True})
 
     def _delete_parameters(self) -> None:
-        ssm, path = self._aws("ssm"), f"/{self.project.slug}/{self.environment.name}/"
+        ssm, path = self.aws("ssm"), f"/{self.project.slug}/{self.environment.name}/"
         for page in ssm.get_paginator("get_parameters_by_path").paginate(Path=path, Recursive=True):
             names = [each["Name"] for each in page["Parameters"]]
             if names:
@@ -362,19 +395,26 @@ class Deployment:
 
     def _exists(self, stack: str) -> bool:
         try:
-            self._aws("cloudformation").describe_stacks(StackName=self._stack(stack))
+            self.aws("cloudformation").describe_stacks(StackName=self._stack(stack))
         except ClientError as error:
             if "does not exist" in str(error):
                 return False
             raise
         return True
 
-    def _aws(self, service: str) -> Any:
+    def aws(self, service: str) -> Any:
+        """Return boto3's client of a service, in the project's region."""
         return self.client(service, region_name=self.project.region)
 
 
 def _serving(version: str | None) -> str:
     return f"Version {version} goes on serving." if version else "Nothing serves yet."
+
+
+def deployment_of(name: str) -> Deployment:
+    """Return the environment of that name in `environments.toml`. Raises `ConfigError`."""
+    project = load_project()
+    return Deployment(project=project, environment=load_environment(name, project, PROFILES))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -386,9 +426,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     try:
-        project = load_project()
-        environment = load_environment(given.environment, project, PROFILES)
-        deployment = Deployment(project=project, environment=environment)
+        deployment = deployment_of(given.environment)
         if given.destroy:
             deployment.destroy()
         else:

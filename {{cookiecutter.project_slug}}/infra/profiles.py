@@ -16,7 +16,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "worker": {"cpu": 256, "memory": 1024, "minimum": 1, "maximum": 2, "spot": True},
         "protect": False,
         "exec": True,
-        "monthly_budget": 200,
+        "monthly_budget": 500,
     },
     # As production, smaller.
     "staging": {
@@ -26,7 +26,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "web": {"cpu": 512, "memory": 2048, "minimum": 2, "maximum": 4},
         "worker": {"cpu": 256, "memory": 1024, "minimum": 1, "maximum": 4, "spot": True},
         "exec": True,
-        "monthly_budget": 400,
+        "monthly_budget": 650,
     },
     "production": {
         "network": {"zones": 3, "nat": "per_zone"},

@@ -15,6 +15,7 @@ from django_tasks_db.models import DBTaskResult, get_date_max
 
 from apps.encryption import hops, probes
 from apps.keys.keyring import Purpose, key_store
+from apps.secrets.aws import aws_client
 from apps.secrets.ssm import parameters_by_path, ssm_client
 
 _DAY = 24 * 60 * 60
@@ -36,8 +37,9 @@ def oldest_task_seconds() -> float:
 
 
 def secret_age_days() -> float:
-    """Age of the secret in Parameter Store that has been replaced longest ago.
+    """Age of the secret that has been replaced longest ago.
 
+    That is one in Parameter Store or, where CACHE_LOGIN_ARN is set, the cache's password.
     Data keys have a measure of their own: their parameters are also written when nothing is
     replaced. Asks for no value: GetParametersByPath gives the dates without decrypting.
     Raises `LookupError` if there is no secret, `BotoCoreError` or `ClientError`.
@@ -54,7 +56,23 @@ def secret_age_days() -> float:
     ]
     if not written:
         raise LookupError(f"There is no secret below {prefix}.")
+    if settings.CACHE_LOGIN_ARN:
+        written.append(_cache_password_made())
     return _days_since(min(written))
+
+
+def _cache_password_made() -> datetime:
+    """When the current version was made; the secret's own date changes with its description.
+
+    Only versions with a label are listed, which are few.
+    https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecretVersionIds.html
+    """
+    client = aws_client("secretsmanager", verify=None, endpoint_url=None)
+    versions = client.list_secret_version_ids(SecretId=settings.CACHE_LOGIN_ARN)["Versions"]
+    made: datetime = next(
+        version["CreatedDate"] for version in versions if "AWSCURRENT" in version["VersionStages"]
+    )
+    return made
 
 
 def data_key_age_days() -> float:

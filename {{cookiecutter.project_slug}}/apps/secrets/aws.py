@@ -29,9 +29,14 @@ def aws_client(
     service: Literal["ssm"], *, verify: str | None, endpoint_url: str | None
 ) -> "SSMClient": ...
 @overload
-def aws_client(service: Literal["rds"], *, verify: str | None, endpoint_url: str | None) -> Any: ...
 def aws_client(
-    service: Literal["kms", "rds", "ssm"], *, verify: str | None, endpoint_url: str | None
+    service: Literal["rds", "secretsmanager"], *, verify: str | None, endpoint_url: str | None
+) -> Any: ...
+def aws_client(
+    service: Literal["kms", "rds", "secretsmanager", "ssm"],
+    *,
+    verify: str | None,
+    endpoint_url: str | None,
 ) -> Any:
     """Return a client that verifies its server and does not wait for ever.
 

@@ -5,7 +5,6 @@ from aws_cdk import aws_backup as backup
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
-from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from config import Environment
@@ -23,7 +22,7 @@ class Backup(Construct):
     A protected vault is locked in governance mode: nobody deletes a backup or shortens
     its life before its time, unless they may lift the lock (`backup:DeleteBackupVaultLock
     Configuration`). Compliance mode, which nobody can lift, not even AWS, is a decision
-    for people and not for a template.
+    for people and not for a template. Failures are events: components/events.py.
     https://docs.aws.amazon.com/aws-backup/latest/devguide/vault-lock.html
     """
 
@@ -35,7 +34,6 @@ class Backup(Construct):
         environment: Environment,
         resources: list[backup.BackupResource],
         key: kms.IKey,
-        topic: sns.ITopic,
     ) -> None:
         super().__init__(scope, construct_id)
         protect, days = environment.protect, environment.database.backup_days
@@ -52,11 +50,6 @@ class Backup(Construct):
                 if protect
                 else None
             ),
-            notification_topic=topic,
-            notification_events=[
-                backup.BackupVaultEvents.BACKUP_JOB_FAILED,
-                backup.BackupVaultEvents.BACKUP_JOB_EXPIRED,
-            ],
             removal_policy=cdk.RemovalPolicy.RETAIN if protect else cdk.RemovalPolicy.DESTROY,
         )
         self.plan = backup.BackupPlan(

@@ -87,6 +87,12 @@ class Cache(Construct):
             snapshot_retention_limit=15,
             log_delivery_configurations=[self._engine_log(environment, log_key)],
         )
+        # What `rotate_cache_password` needs.
+        for name, value in {
+            "User": self._id(self.user),
+            "Password": self.password.secret_arn,
+        }.items():
+            cdk.CfnOutput(self, f"Output{name}", value=value).override_logical_id(f"Cache{name}")
         self.group_id = group.ref
         self.host = group.attr_primary_end_point_address
         self.port = PORT

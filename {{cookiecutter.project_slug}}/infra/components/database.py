@@ -1,5 +1,8 @@
 """PostgreSQL on RDS."""
 
+import re
+import ssl
+
 import aws_cdk as cdk
 from aws_cdk import Aws
 from aws_cdk import aws_ec2 as ec2
@@ -10,9 +13,10 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from components.logs import EncryptedLogGroup
-from config import Environment, Login, Project
+from config import HERE, ConfigError, Environment, Login, Project
 
 PORT = 5432
+CA_FILE = HERE.parent / "services" / "app" / "rds-ca.pem"
 
 # https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Appendix.PostgreSQL.CommonDBATasks.Parameters.html
 PARAMETERS = {
@@ -22,7 +26,7 @@ PARAMETERS = {
     "password_encryption": "scram-sha-256",
     "rds.accepted_password_auth_method": "scram",
     # Who came and went, and what was slow to get a lock; never a statement, whose values
-    # would be in the logs. (Controls that ask for statements: see docs/deployment.md.)
+    # would be in the logs: see "What is not logged" in docs/aws.md.
     "log_connections": "1",
     "log_disconnections": "1",
     "log_lock_waits": "1",
@@ -39,9 +43,12 @@ class Database(Construct):
     Its administrator's password is made, kept and rotated by RDS; only the release task
     uses it. `login` says how `app` and `migrator` prove who they are.
     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/rds-secrets-manager.html
+
+    Raises `ConfigError` if the application could not verify RDS in the project's region.
     """
 
     name = "app"
+    administrator = "master"
 
     def __init__(
         self,
@@ -56,6 +63,7 @@ class Database(Construct):
         log_key: kms.IKey,
     ) -> None:
         super().__init__(scope, construct_id)
+        _check_ca(project.region)
         config = environment.database
         self.login: Login = config.login
         self._region = project.region
@@ -101,7 +109,7 @@ class Database(Construct):
                 self, "Parameters", engine=engine, parameters=PARAMETERS
             ),
             database_name=self.name,
-            credentials=rds.Credentials.from_username("master", encryption_key=own),
+            credentials=rds.Credentials.from_username(self.administrator, encryption_key=own),
             manage_master_user_password=True,
             iam_authentication=True,
             storage_encrypted=True,
@@ -176,3 +184,19 @@ class Database(Construct):
             )
         )
         return role
+
+
+def _check_ca(region: str) -> None:
+    """Raise `ConfigError` unless the application's image has RDS's CAs of the region.
+
+    https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(CA_FILE)
+    names = str([ca["subject"] for ca in context.get_ca_certs()])
+    if region not in re.findall(r"Amazon RDS ([a-z0-9-]+) Root CA", names):
+        raise ConfigError(
+            f"The application could not verify a database in {region}: services/app/rds-ca.pem "
+            "has no CA of RDS there. Add those of https://truststore.pki.rds.amazonaws.com/"
+            f"{region}/{region}-bundle.pem, or take another region."
+        )

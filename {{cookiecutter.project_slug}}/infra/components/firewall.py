@@ -67,12 +67,17 @@ class Firewall(Construct):
                 )
             ),
         )
+        # Metrics have the web ACL as a dimension: by its metric name, says AWS's documentation;
+        # others see its name. So both are the same here, and each environment's its own.
+        # https://docs.aws.amazon.com/waf/latest/developerguide/waf-metrics.html
+        self.name = f"{project.slug}-{environment.name}"
         self.web_acl = waf.CfnWebACL(
             self,
             "WebAcl",
+            name=self.name,
             scope="REGIONAL",
             default_action=waf.CfnWebACL.DefaultActionProperty(allow={}),
-            visibility_config=_visibility("WebAcl"),
+            visibility_config=_visibility(self.name),
             rules=[rate, *groups],
         )
         waf.CfnWebACLAssociation(

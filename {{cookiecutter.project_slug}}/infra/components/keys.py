@@ -92,7 +92,7 @@ def _let_notifications_in(key: kms.Key, prefix: str, region: str) -> None:
     https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
     """
     topics = f"arn:{Aws.PARTITION}:sns:{region}:{Aws.ACCOUNT_ID}:{prefix}-*"
-    for service in ("backup", "budgets", "cloudwatch", "events"):
+    for service in ("cloudwatch", "events"):
         _let_in(
             key,
             f"{service}.amazonaws.com",

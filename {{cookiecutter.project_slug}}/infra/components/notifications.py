@@ -12,8 +12,8 @@ from config import Environment
 class Notifications(Construct):
     """A topic under our own key, published to over TLS only, with e-mail subscribers.
 
-    AWS Backup and EventBridge, whose requests no condition may be put on, are let in by
-    the vault and the rules that use the topic.
+    EventBridge, whose requests no condition may be put on, is let in by the rules that use
+    the topic.
     https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
     E-mail leaves AWS as any e-mail does: a message says what happened, never data.
     """
@@ -31,10 +31,7 @@ class Notifications(Construct):
         )
         self.topic.add_to_resource_policy(
             iam.PolicyStatement(
-                principals=[
-                    iam.ServicePrincipal(f"{service}.amazonaws.com")
-                    for service in ("budgets", "cloudwatch")
-                ],
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
                 actions=["sns:Publish"],
                 resources=[self.topic.topic_arn],
                 conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},

@@ -40,7 +40,7 @@ def allow_runtime(role: iam.IGrantable, at: Surroundings) -> None:
     _allow_key(role, at, ["kms:Decrypt"], {"StringEquals": {_PARAMETER: keyrings}})
     _allow_key(role, at, ["kms:Decrypt"], _data_keys(at))
     _allow_files(role, at)
-    _allow_database_login(role, at, user="app")
+    _allow_database_login(role, at, "app")
 
 
 def allow_release(role: iam.IGrantable, at: Surroundings) -> None:
@@ -50,7 +50,8 @@ def allow_release(role: iam.IGrantable, at: Surroundings) -> None:
     which an account can have by default, with a data key.
     """
     _allow(role, ["ssm:GetParametersByPath"], _paths(at, "", "/*"))
-    _allow(role, ["ssm:GetParameter", "ssm:PutParameter"], [at.parameter_arn("/*")])
+    parameters = ["ssm:GetParameter", "ssm:GetParameters", "ssm:PutParameter"]
+    _allow(role, parameters, [at.parameter_arn("/*")])
     _allow_key(
         role,
         at,
@@ -59,7 +60,16 @@ def allow_release(role: iam.IGrantable, at: Surroundings) -> None:
     )
     _allow_key(role, at, ["kms:Decrypt", "kms:GenerateDataKey"], _data_keys(at))
     _allow_files(role, at)
-    _allow_database_login(role, at, user="migrator")
+    # RDS may want a token of the administrator too: apps/database/connecting.py.
+    _allow_database_login(role, at, "migrator", at.database.administrator)
+
+
+def allow_age_of_cache_password(role: iam.IGrantable, at: Surroundings) -> None:
+    """What the alarm SecretAge needs: when the password was made, and not the password.
+
+    https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecretVersionIds.html
+    """
+    _allow(role, ["secretsmanager:ListSecretVersionIds"], [at.cache.password.secret_arn])
 
 
 def _paths(at: Surroundings, *paths: str) -> list[str]:
@@ -101,9 +111,9 @@ def _allow_files(role: iam.IGrantable, at: Surroundings) -> None:
     )
 
 
-def _allow_database_login(role: iam.IGrantable, at: Surroundings, *, user: str) -> None:
+def _allow_database_login(role: iam.IGrantable, at: Surroundings, *users: str) -> None:
     if at.database.login == "iam":
-        _allow(role, ["rds-db:connect"], [at.database.connect_arn(user)])
+        _allow(role, ["rds-db:connect"], [at.database.connect_arn(user) for user in users])
 
 
 def _allow_key(

@@ -14,7 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from components.application import ApplicationTask
-from components.permissions import allow_runtime
+from components.permissions import allow_age_of_cache_password, allow_runtime
 from components.surroundings import Surroundings
 from config import HERE
 
@@ -58,9 +58,16 @@ class Schedules(Construct):
             retention_period=Duration.days(14),
         )
         self.application = ApplicationTask(
-            self, "Application", at=at, role="scheduler", cpu=256, memory=1024
+            self,
+            "Application",
+            at=at,
+            role="scheduler",
+            cpu=256,
+            memory=1024,
+            environment={"CACHE_LOGIN_ARN": at.cache.password.secret_arn},
         )
         allow_runtime(self.application.role, at)
+        allow_age_of_cache_password(self.application.role, at)
         self._add_commands(at, cluster)
         for name, service in services.items():
             self._add_roll(name, service, cluster)

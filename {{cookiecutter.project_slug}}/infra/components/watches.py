@@ -15,7 +15,7 @@ from aws_cdk import aws_sqs as sqs
 from components.cache import Cache
 from components.database import Database
 from components.edge import Edge
-from config import Environment, Project
+from config import ConfigError, Environment, Project
 
 MINUTES_5 = Duration.minutes(5)
 
@@ -128,7 +128,7 @@ def edge_watches(edge: Edge, *, region: str) -> list[Watch]:
                 namespace="AWS/WAFV2",
                 metric_name="BlockedRequests",
                 statistic="Sum",
-                dimensions_map={"WebACL": "WebAcl", "Region": region, "Rule": "ALL"},
+                dimensions_map={"WebACL": edge.firewall.name, "Region": region, "Rule": "ALL"},
                 period=MINUTES_5,
             ),
             above=1000,
@@ -244,7 +244,7 @@ def database_watches(database: Database, environment: Environment) -> list[Watch
 def memory_of(instance: str) -> int:
     """Return the bytes of memory of a class such as `t4g.small` or `m7g.large`.
 
-    Each family has a fixed amount for each step of size. Raises `ValueError` for a family or
+    Each family has a fixed amount for each step of size. Raises `ConfigError` for a family or
     a size that is not known here.
     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Concepts.DBInstanceClass.Summary.html
     """
@@ -254,7 +254,7 @@ def memory_of(instance: str) -> int:
     times = size.removesuffix("xlarge")
     step = steps.get(size) or (2.0 * int(times) if times.isdecimal() else None)
     if large is None or step is None:
-        raise ValueError(
+        raise ConfigError(
             f"database.instance {instance!r}: how much memory it has is not known. Take one of "
             "the families t, m and r, or add it to memory_of in infra/components/watches.py."
         )
@@ -338,7 +338,7 @@ def own_watches(project: Project, environment: Environment) -> list[Watch]:
             metric=metric("SecretAgeDays"),
             above=90,
             silence="bad",
-            text="A secret in Parameter Store is older than 90 days. Rotate it.",
+            text="A secret is older than 90 days. Rotate it: docs/deployment.md.",
         ),
         Watch(
             name="DataKeyAge",

@@ -10,6 +10,7 @@ from components.edge import TARGET_PORT, Edge
 from components.permissions import allow_runtime
 from components.service import Service
 from components.surroundings import Surroundings
+from config import ConfigError
 
 PROXY_USER = 101  # of services/nginx/Dockerfile
 # What services/nginx/nginx.conf may keep in memory, and the proxy itself.
@@ -36,7 +37,10 @@ APP_IS_WELL = (
 
 
 class WebService(Construct):
-    """Serves what `edge` sends. The proxy starts first, since it makes the task's certificates."""
+    """Serves what `edge` sends. The proxy starts first, since it makes the task's certificates.
+
+    Raises `ConfigError` if the proxy leaves the application no memory.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,10 @@ class WebService(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         size = at.environment.web
+        if size.memory <= PROXY_MEMORY:
+            raise ConfigError(
+                f"web.memory is {size.memory} MiB, all of which the proxy has. Take 1024 or more."
+            )
         self.application = ApplicationTask(
             self,
             "Application",

@@ -84,9 +84,9 @@ ACKNOWLEDGEMENTS = (
     Acknowledgement(
         rules=("SMG4", "SecretsManagerRotationEnabled"),
         where=("data/Cache/Password",),
-        reason="ECS gives it to a task when it starts, so a new one and new tasks must come "
-        "together: a rotation that no deployment follows cuts the tasks off. Rotated by hand: "
-        "docs/deployment.md.",
+        reason="ECS gives it to a task when it starts, so new tasks must come between the new "
+        "one and the end of the old one, which a function of Secrets Manager cannot wait for: "
+        "rotate_cache_password.py does, and the alarm SecretAge asks for it after 90 days.",
     ),
     Acknowledgement(
         rules=("ECS2",),

@@ -62,7 +62,6 @@ class DataStack(cdk.Stack):
                 backup.BackupResource.from_arn(self.media.bucket.bucket_arn),
             ],
             key=keys.data,
-            topic=foundation.notifications.topic,
         )
         cdk.CfnOutput(self, "CacheHost", value=self.cache.host)
         cdk.CfnOutput(self, "CachePasswordArn", value=self.cache.password.secret_arn)

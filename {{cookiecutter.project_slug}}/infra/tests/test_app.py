@@ -15,6 +15,7 @@ from components.firewall import RULE_GROUPS
 from components.web import MIN_SECONDS, PROXY_USER, SHARED
 from config import HERE, ConfigError, Environment
 from tests.conftest import (
+    PROJECT,
     Template,
     Templates,
     environment_of,
@@ -172,6 +173,16 @@ def test_the_firewall_blocks_and_counts_only_large_bodies(templates: Templates) 
     assert sum(found.values(), []) == ["SizeRestrictions_BODY"]  # noqa: RUF017
 
 
+def test_the_firewall_is_counted_for_its_environment_alone(
+    environment: Environment, templates: Templates
+) -> None:
+    acl = properties(templates["app"], "AWS::WAFv2::WebACL")
+    alarm = named(templates["app"], "AWS::CloudWatch::Alarm", "OperationsBlockedRequests")
+    watched = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
+    assert acl["Name"] == acl["VisibilityConfig"]["MetricName"] == f"shop-{environment.name}"
+    assert watched == {"WebACL": acl["Name"], "Region": PROJECT.region, "Rule": "ALL"}
+
+
 def test_what_the_firewall_logs_holds_no_credentials(templates: Templates) -> None:
     app = templates["app"]
     logging = properties(app, "AWS::WAFv2::LoggingConfiguration")
@@ -186,6 +197,13 @@ def test_what_the_firewall_logs_holds_no_credentials(templates: Templates) -> No
 
 
 # Web service --------------------------------------------------------------------------------
+
+
+def test_the_proxy_leaves_the_application_memory(tmp_path: Path) -> None:
+    environment = environment_of("dev-1")
+    web = replace(environment.web, cpu=256, memory=512)
+    with pytest.raises(ConfigError, match="all of which the proxy has"):
+        synthesize(replace(environment, web=web), tmp_path)
 
 
 def test_the_proxy_makes_the_certificates_before_the_application_starts(

@@ -1,5 +1,6 @@
 """What the configuration accepts, and what it says of what it does not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_loading_leaves_profiles_alone(tmp_path: Path) -> None:
         ("alarm_emails = 'ops@example.com'", "a list of strings is wanted"),
         ("encryption = false", "demo: encryption is unknown. Known: name, account"),
         ("database = {encrypted = false}", r"demo\.database: encrypted is unknown"),
-        ("database = 5", r"demo\.database is 5: DatabaseConfig is wanted"),
+        ("database = 5", r"demo\.database is 5: a table is wanted"),
         ('database = {login = "trust"}', "take one of password, iam"),
         ('database = {instance = "db.t4g.small"}', 'without "db."'),
         ("database = {storage = 10}", "20 <= storage"),
@@ -108,6 +109,30 @@ def test_loading_leaves_profiles_alone(tmp_path: Path) -> None:
         ('hosted_zone = {id = "Z1", name = "other.org"}', "is not in the hosted zone"),
         ('hosted_zone = {id = "Z1", name = "op.example.com"}', "is not in the hosted zone"),
         ('hosted_zone = {id = "Z1"}', r"demo\.hosted_zone: .*name"),
+        (
+            'hosted_zone = {id = "/hostedzone/Z1", name = "example.com"}',
+            r"hosted_zone\.id '/hosted",
+        ),
+        ('hosted_zone = {id = "Z1", name = "example.com."}', "without a dot at its end"),
+        (
+            'certificate = "arn:aws:acm:us-east-1:111122223333:certificate/1"',
+            "is not in the region eu-central-1",
+        ),
+        (
+            'account = "111111111111"\n'
+            'certificate = "arn:aws:acm:eu-central-1:999999999999:certificate/1"',
+            "is not in the account 111111111111",
+        ),
+        ('certificate = ""', "not the ARN of a certificate"),
+        ('domain = "https://shop.example.com"', "demo: domain 'https:.*in lower case"),
+        ('domain = "localhost"', "demo: domain 'localhost'"),
+        ('name = "other"', "Remove the key name"),
+        ('network = {cidr = "127.0.0.0/16"}', r"RFC 1918"),
+        ("log_days = 100", r"log_days is 100\. CloudWatch Logs knows 1, 3, 5"),
+        ('alarm_emails = ["ops"]', "alarm_emails has 'ops', which is no address"),
+        ('alarm_emails = ["a@b.org", "a@b.org"]', "each once"),
+        (f"alarm_emails = {[f'{n}@b.org' for n in range(11)]}", "11 addresses: take up to 10"),
+        ("monthly_budget = 0", "monthly_budget is 0 dollars"),
     ],
 )
 def test_bad_value_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -127,6 +152,35 @@ def test_environment_name_that_some_resource_refuses(tmp_path: Path, name: str) 
 def test_slug_that_some_resource_refuses(slug: str) -> None:
     with pytest.raises(ConfigError, match="slug"):
         Project(name="x", slug=slug, domain="x.org", region="eu-central-1", repository="a/b")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"domain": "shop"}, r"project\.domain 'shop'"),
+        ({"region": "Frankfurt"}, r"project\.region 'Frankfurt': a region of AWS"),
+    ],
+)
+def test_project_that_some_resource_refuses(values: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(PROJECT, **values)
+
+
+def test_two_environments_cannot_have_one_domain(tmp_path: Path) -> None:
+    toml = '[environments.demo]\nprofile = "production"\n[environments.shop]\nprofile = "dev"\n'
+
+    assert load(tmp_path, toml + 'domain = "dev.shop.example.com"').name == "demo"
+    with pytest.raises(ConfigError, match=r"demo and shop both have the domain shop\.example\.com"):
+        load(tmp_path, toml + 'domain = "shop.example.com"')
+
+
+@pytest.mark.parametrize(
+    "toml",
+    ["environments = 3", '[environments]\ndemo = "dev"', '[environments.demo]\nprofile = ["dev"]'],
+)
+def test_value_in_place_of_a_table(tmp_path: Path, toml: str) -> None:
+    with pytest.raises(ConfigError, match=r"a table is wanted|Take one of: dev"):
+        load(tmp_path, toml)
 
 
 def test_unknown_environment(tmp_path: Path) -> None:

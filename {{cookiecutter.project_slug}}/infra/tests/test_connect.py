@@ -1,7 +1,10 @@
 """People's ways in are closed unless opened, and the tunnel changes nothing of the verification."""
 
+import os
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -69,7 +72,7 @@ def test_the_container_of_a_session_is_named_as_session_manager_wants_it() -> No
 
 def test_where_nobody_is_let_in_the_fix_is_told() -> None:
     with pytest.raises(ConnectError, match=r"Set exec = true below \[environments.staging-1\]"):
-        running(TASK, exec=False).task("worker")
+        running(TASK, exec=False).check_open()
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,44 @@ def test_without_a_task_that_is_ready_the_fix_is_told(tasks: list[dict[str, Any]
 def test_an_environment_that_is_not_there_is_said_to_be_missing() -> None:
     with pytest.raises(ConnectError, match=r"no stack shop-staging-1-release.*AWS_PROFILE"):
         running(TASK, stacks=False).cluster()
+
+
+def test_a_stack_that_is_not_ready_is_said_to_be_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = {"Stacks": [{"StackStatus": "CREATE_IN_PROGRESS"}]}
+    monkeypatch.setattr(AWS, "describe_stacks", lambda *_, **__: half)
+    with pytest.raises(ConnectError, match=r"no output ClusterName.*CREATE_IN_PROGRESS.*Deploy"):
+        running(TASK).cluster()
+
+
+def test_nothing_is_left_of_a_tunnel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`aws` starts the plugin, which holds the tunnel and would outlive it."""
+    plugin = tmp_path / "plugin"
+    aws = tmp_path / "aws"
+    aws.write_text(
+        f"#!/bin/sh\nsleep 60 &\necho $! > {plugin}.new; mv {plugin}.new {plugin}; wait\n"
+    )
+    aws.chmod(0o755)
+
+    def opened(*_arguments: Any) -> None:
+        while not plugin.exists():
+            time.sleep(0.01)
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(connect, "_wait_for", opened)
+    with connect.tunnel(running(TASK), "db.example", 5432):
+        pid = int(plugin.read_text())
+        assert os.getpgid(pid) != os.getpgid(0), "Ctrl-C would reach it"
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+        assert time.monotonic() < deadline, "the plugin still runs"
+        time.sleep(0.01)
+
+
+def test_ctrl_c_is_for_the_program_that_has_the_terminal() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    interrupt = f"trap 'exit 7' INT; kill -INT {os.getpid()}; kill -INT $$"
+    assert connect._foreground(["sh", "-c", interrupt]) == 7
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,10 +149,10 @@ def test_the_password_is_in_no_argument(monkeypatch: pytest.MonkeyPatch) -> None
     seen: list[Any] = []
 
     class Tunnel:
+        pid = 1
+
         def __init__(self, arguments: list[str], **_options: Any) -> None:
             seen.append(arguments)
-
-        def terminate(self) -> None: ...
 
         def wait(self) -> None: ...
 
@@ -124,6 +165,7 @@ def test_the_password_is_in_no_argument(monkeypatch: pytest.MonkeyPatch) -> None
     database = {"host": "db", "port": 5432, "username": "master", "password": "the-password"}
     monkeypatch.setattr(found, "database", lambda: database)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr(os, "killpg", lambda *_: None)
     monkeypatch.setattr(subprocess, "Popen", Tunnel)
     monkeypatch.setattr(subprocess, "call", call)
     monkeypatch.setattr(connect, "_wait_for", lambda *_: None)

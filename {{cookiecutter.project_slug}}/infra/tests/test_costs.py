@@ -9,6 +9,7 @@ import pytest
 
 import costs
 from costs import FREE, PAID, Account, CostError, Price
+from profiles import PROFILES
 from tests.whole import NAMES, environment, synthesis
 
 COSTS = costs.load()
@@ -81,6 +82,13 @@ def test_a_scheduled_task_pays_its_minutes() -> None:
 def test_a_schedule_that_cannot_be_counted_is_named() -> None:
     with pytest.raises(CostError, match="cannot count"):
         costs._minutes("cron(0 3 ? * SUN *)")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_ordinary_month_does_not_alarm(found: dict[str, Counter[str]], profile: str) -> None:
+    """The budget mails at four fifths: components/budget.py."""
+    estimate = sum(found[profile].values())
+    assert estimate < 0.8 * PROFILES[profile]["monthly_budget"]
 
 
 def test_larger_profiles_cost_more(found: dict[str, Counter[str]]) -> None:

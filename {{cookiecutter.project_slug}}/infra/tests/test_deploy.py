@@ -58,6 +58,7 @@ class Cloud:
                 "ReleaseSecurityGroup": "sg-1",
                 "ReleaseLogGroup": "logs",
             },
+            "shop-dev-data": {},
             "shop-dev-app": {"Tag": self.served} if self.served else None,
         }[StackName]
         if outputs is None:
@@ -246,6 +247,93 @@ def test_the_registrys_password_goes_through_a_pipe_only(
     deploy()
     assert PASSWORD in cloud.inputs
     assert PASSWORD not in " ".join(cloud.done + cloud.said)
+
+
+class Doomed(Cloud):
+    """An environment that is to go: in its vault are backups, which AWS deletes slowly."""
+
+    def __init__(self, *, stays: bool = False) -> None:
+        super().__init__()
+        self.served = "former"
+        self._stays = stays
+        self._points = {"arn:1": "COMPLETED", "arn:2": "EXPIRED", "arn:3": "CREATING"}
+        self._of = ""
+
+    def get_paginator(self, name: str) -> "Doomed":
+        self._of = name
+        return self
+
+    def paginate(self, **asked: Any) -> list[dict[str, Any]]:
+        if self._of == "list_stack_resources":
+            kinds = {
+                "shop-dev-data": {"AWS::S3::Bucket": "media", "AWS::Backup::BackupVault": "vault"},
+                "shop-dev-foundation": {"AWS::S3::Bucket": "logs"},
+            }[asked["StackName"]]
+            found = [
+                {"ResourceType": kind, "PhysicalResourceId": name} for kind, name in kinds.items()
+            ]
+            return [{"StackResourceSummaries": found}, {"StackResourceSummaries": []}]
+        if self._of == "list_object_versions":
+            return [{"Versions": [{"Key": asked["Bucket"], "VersionId": "1"}]}]
+        if self._of == "get_parameters_by_path":
+            return [{"Parameters": []}]
+        assert asked == {"BackupVaultName": "vault"}
+        return self._recovery_points()
+
+    def _recovery_points(self) -> list[dict[str, Any]]:
+        """List them; by the next time one that is made is there, one that goes is gone."""
+        listed = dict(self._points)
+        if not self._stays:
+            self._points = {
+                arn: "COMPLETED" if status == "CREATING" else status
+                for arn, status in listed.items()
+                if status != "DELETING"
+            }
+        return [
+            {"RecoveryPoints": [{"RecoveryPointArn": arn, "Status": status}]}
+            for arn, status in listed.items()
+        ]
+
+    def delete_objects(self, *, Bucket: str, **_: Any) -> None:  # noqa: N803
+        self.done.append(f"empty {Bucket}")
+
+    def delete_recovery_point(self, *, BackupVaultName: str, RecoveryPointArn: str) -> None:  # noqa: N803
+        assert BackupVaultName == "vault"
+        assert self._points[RecoveryPointArn] not in {"CREATING", "DELETING"}, "InvalidState"
+        self.done.append(f"delete {RecoveryPointArn}")
+        self._points[RecoveryPointArn] = "DELETING"
+
+
+def destroy(cloud: Cloud) -> None:
+    Deployment(
+        project=PROJECT,
+        environment=_environment(protect=False),
+        client=cloud.client,
+        run=cloud.run,
+        say=cloud.said.append,
+        sleep=lambda _seconds: None,
+    ).destroy()
+
+
+def test_backups_and_files_go_before_the_stack_that_has_them() -> None:
+    cloud = Doomed()
+    destroy(cloud)
+    assert cloud.done == [
+        "cdk destroy shop-dev-app former",
+        "cdk destroy shop-dev-release former",
+        "empty media",
+        *("delete arn:1", "delete arn:2", "delete arn:3"),
+        "cdk destroy shop-dev-data former",
+        "empty logs",
+        "cdk destroy shop-dev-foundation former",
+    ]
+
+
+def test_a_backup_that_stays_is_said_and_its_vault_left_alone() -> None:
+    cloud = Doomed(stays=True)
+    with pytest.raises(DeployError, match="3 backups are still in the vault vault"):
+        destroy(cloud)
+    assert not any("shop-dev-data" in step for step in cloud.done)
 
 
 def test_a_protected_environment_is_not_destroyed(cloud: Cloud) -> None:

@@ -109,8 +109,6 @@ def test_who_uses_the_key_of_logs(environment: Environment, foundation: Template
             f"arn:<AWS::Partition>:sns:{home}:{prefix}-*"
         )
     assert {each["Principal"]["Service"] for each in publishers} == {
-        "backup.amazonaws.com",
-        "budgets.amazonaws.com",
         "cloudwatch.amazonaws.com",
         "events.amazonaws.com",
     }
@@ -276,7 +274,7 @@ def network(tmp_path: Path) -> Callable[[NetworkConfig], tuple[FoundationStack, 
 
     def make(config: NetworkConfig) -> tuple[FoundationStack, Template]:
         environment = dataclasses.replace(
-            environment_of("dev-1"), network=config, account="111122223333"
+            environment_of("dev-1"), network=config, account="111111111111"
         )
         outdir = tmp_path / repr(config)
         app = new_app(outdir)
@@ -384,8 +382,8 @@ def test_only_services_publish(foundation: Template) -> None:
     )
 
     assert {each["Action"] for each in allowed} == {"sns:Publish"}
-    assert conditioned == {"budgets.amazonaws.com", "cloudwatch.amazonaws.com"}
-    assert free <= {"backup.amazonaws.com", "events.amazonaws.com"}
+    assert conditioned == {"cloudwatch.amazonaws.com"}
+    assert free <= {"events.amazonaws.com"}
 
 
 def test_subscribers(environment: Environment, foundation: Template) -> None:

@@ -156,16 +156,19 @@ def test_each_logs_in_to_the_database_as_itself(
 ) -> None:
     def users(template: Template, role: str) -> list[str]:
         return [
-            text(each["Resource"]).rpartition("/")[2]
+            text(resource).rpartition("/")[2]
             for each in statements_of(template, role)
             if each["Action"] == "rds-db:connect"
+            for resource in listed(each["Resource"])
         ]
 
     by_iam, by_password = synthesized("production-1"), synthesized("production-2")
     for role in RUNTIME:
         assert users(by_iam["app"], role) == ["app"]
         assert users(by_password["app"], role) == []
-    assert users(by_iam["release"], "ReleaseApplicationRole") == ["migrator"]
+    assert users(by_iam["release"], "ReleaseApplicationRole") == ["migrator", "master"]
+    instance = properties(by_iam["data"], "AWS::RDS::DBInstance")
+    assert instance["MasterUsername"] == "master"
     assert users(by_password["release"], "ReleaseApplicationRole") == []
 
 
@@ -174,7 +177,7 @@ def test_nobody_but_ecs_itself_reads_injected_secrets_and_no_other(
     role: str, synthesized: Callable[[str], Templates]
 ) -> None:
     app = synthesized("production-1")["app"]
-    assert "secretsmanager" not in str(statements_of(app, role))
+    assert "GetSecretValue" not in str(statements_of(app, role))
     ecs = statements_of(app, role.replace("Role", "ExecutionRole"))
     read = [text(e["Resource"]) for e in ecs if "GetSecretValue" in str(e["Action"])]
     assert len(read) == 1
@@ -185,6 +188,29 @@ def test_nobody_but_ecs_itself_reads_injected_secrets_and_no_other(
     master = {"kms:ViaService": via, "kms:EncryptionContext:SecretARN": "the master's"}
     assert not allows(ecs, "kms:Decrypt", key, master)
     assert not allows(ecs, "kms:Decrypt", key, {**context, "kms:ViaService": "ec2"})
+
+
+def test_only_the_scheduler_learns_how_old_the_cache_password_is(
+    synthesized: Callable[[str], Templates],
+) -> None:
+    app = synthesized("production-1")["app"]
+    asked = {role: statements_of(app, role) for role in RUNTIME}
+    told = {
+        task: [
+            text(variable["Value"])
+            for container in resource["Properties"]["ContainerDefinitions"]
+            for variable in container["Environment"]
+            if variable["Name"] == "CACHE_LOGIN_ARN"
+        ]
+        for task, resource in resources(app, "AWS::ECS::TaskDefinition").items()
+    }
+    ((task, (arn,)),) = ((task, arns) for task, arns in told.items() if arns)
+    assert task.startswith("SchedulesApplication")
+    assert "CachePassword" in arn
+    for role, statements in asked.items():
+        may = role == "SchedulesApplicationRole"
+        assert allows(statements, "secretsmanager:ListSecretVersionIds", arn) == may
+        assert not allows(statements, "secretsmanager:ListSecretVersionIds", "another")
 
 
 def test_a_star_stands_only_where_aws_knows_nothing_else(

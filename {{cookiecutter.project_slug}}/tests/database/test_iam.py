@@ -9,6 +9,7 @@ import pytest
 from django.db import OperationalError
 
 from apps.database import login
+from apps.database.connecting import connect_as_master
 from apps.fields.postgresql.base import DatabaseClient
 from tests.database.conftest import Configure
 from tests.database.rds import Clock, RDSServer
@@ -125,6 +126,24 @@ def test_a_token_goes_to_a_verified_server_only(
         with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
             login.Connection.connect(**connection.get_connection_params())
     assert server.tokens == []
+
+
+def test_the_master_shows_a_token_where_rds_wants_one(rds: RDSServer, configure: Configure) -> None:
+    """As from when it has made a role that logs in with IAM."""
+    configure(DATABASE_PORT=str(rds.port), **USER)
+    with connect_as_master("master", "the master's password") as connection:
+        assert connection.execute("SELECT 1").fetchone() is not None
+    (token,) = rds.tokens
+    assert parse_qs(urlsplit(f"https://{token}").query)["DBUser"] == ["master"]
+
+
+def test_the_master_shows_no_token_where_roles_have_passwords(
+    rds: RDSServer, configure: Configure
+) -> None:
+    configure(DATABASE_PORT=str(rds.port))
+    with pytest.raises(psycopg.OperationalError, match="authentication method"):
+        connect_as_master("master", "the master's password")
+    assert rds.tokens == []
 
 
 def test_with_a_password_nobody_is_told_it(

@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from botocore.stub import Stubber
 from django.conf import settings
 from django.core.management import CommandError, call_command, get_commands
 from django.utils import timezone
@@ -158,6 +160,52 @@ def test_keyrings_and_retired_keys_are_no_secrets_that_are_replaced(parameters: 
 def test_no_secret_at_all_is_an_error_and_not_young(parameters: Parameters) -> None:
     parameters.write("keys/fields", age=DAY)
     with pytest.raises(LookupError, match=f"no secret below {PREFIX}"):
+        measures.secret_age_days()
+
+
+def test_the_cache_password_counts_from_when_it_was_made(
+    parameters: Parameters, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    """A new one that is still pending, or an old one, says nothing."""
+    client: Any = boto3.client(
+        "secretsmanager",
+        region_name="eu-central-1",
+        aws_access_key_id="t",
+        aws_secret_access_key="t",
+    )
+    ages = {"AWSPENDING": 1, "AWSCURRENT": 95, "AWSPREVIOUS": 200}
+    versions = [
+        {
+            "VersionId": str(days).zfill(32),
+            "VersionStages": [stage],
+            "CreatedDate": datetime.now(UTC) - days * DAY,
+        }
+        for stage, days in ages.items()
+    ]
+    monkeypatch.setattr(
+        measures, "aws_client", lambda service, **_: {"secretsmanager": client}[service]
+    )
+    parameters.write("SECRET_KEY", age=2 * DAY)
+    assert measures.secret_age_days() == pytest.approx(2, abs=0.01), "not asked for elsewhere"
+
+    settings.CACHE_LOGIN_ARN = "arn:of-the-password"
+    with Stubber(client) as stubber:
+        stubber.add_response(
+            "list_secret_version_ids", {"Versions": versions}, {"SecretId": "arn:of-the-password"}
+        )
+        assert measures.secret_age_days() == pytest.approx(95, abs=0.01)
+
+
+def test_an_age_that_secrets_manager_does_not_tell_is_an_error_and_not_young(
+    parameters: Parameters, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    def away(*_: Any, **__: Any) -> None:
+        raise EndpointConnectionError(endpoint_url="x")
+
+    monkeypatch.setattr(measures, "aws_client", away)
+    settings.CACHE_LOGIN_ARN = "arn:of-the-password"
+    parameters.write("SECRET_KEY", age=2 * DAY)
+    with pytest.raises(EndpointConnectionError):
         measures.secret_age_days()
 
 
