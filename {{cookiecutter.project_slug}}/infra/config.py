@@ -323,10 +323,19 @@ def _default_domain(name: str, profile: Any, project: Project) -> str:
 def _check_alone(
     environment: Environment, environments: Mapping[str, Any], project: Project
 ) -> None:
-    """Raise `ConfigError` if another environment has the same domain."""
+    """Raise `ConfigError` if another environment has the same domain, or names like its own.
+
+    Policies know what is an environment's by how its name begins.
+    """
     for name, values in environments.items():
-        other = _table(values, name)
-        domain = other.get("domain") or _default_domain(name, other.get("profile"), project)
+        one, other = sorted((environment.name, name), key=len)
+        _require(
+            not other.startswith(f"{one}-"),
+            f"{other} begins as {one} does, so policies for {one} would hold for {other} as well. "
+            f"Choose another name for [environments.{other}], that only ends alike.",
+        )
+        table = _table(values, name)
+        domain = table.get("domain") or _default_domain(name, table.get("profile"), project)
         _require(
             name == environment.name or domain != environment.domain,
             f"{environment.name} and {name} both have the domain {environment.domain}. Set another "

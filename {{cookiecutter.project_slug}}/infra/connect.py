@@ -149,7 +149,7 @@ class Running:
     def cache(self) -> tuple[str, str]:
         """Return the cache's host, and the password of the application, its only user."""
         secret = self._client("secretsmanager").get_secret_value(
-            SecretId=self._output("data", "CachePasswordArn")
+            SecretId=self._output("data", "CachePassword")
         )
         return self._output("data", "CacheHost"), secret["SecretString"]
 

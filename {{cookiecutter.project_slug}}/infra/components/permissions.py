@@ -27,7 +27,8 @@ def allow_runtime(role: iam.IGrantable, at: Surroundings) -> None:
     """
     keyrings = [at.parameter_arn(f"/keys/{purpose}") for purpose in PURPOSES]
     _allow(role, ["ssm:GetParametersByPath"], _paths(at, "", "/keys"))
-    _allow(role, ["ssm:GetParameter"], keyrings)
+    # The password is read anew when the database refuses it: apps/database/login.py.
+    _allow(role, ["ssm:GetParameter"], [*keyrings, at.parameter_arn("/DATABASE_PASSWORD")])
     _allow_key(
         role,
         at,

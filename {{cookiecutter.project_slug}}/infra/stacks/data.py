@@ -64,4 +64,3 @@ class DataStack(cdk.Stack):
             key=keys.data,
         )
         cdk.CfnOutput(self, "CacheHost", value=self.cache.host)
-        cdk.CfnOutput(self, "CachePasswordArn", value=self.cache.password.secret_arn)

@@ -166,6 +166,14 @@ def test_project_that_some_resource_refuses(values: dict[str, str], message: str
         replace(PROJECT, **values)
 
 
+@pytest.mark.parametrize("names", [("prod", "prod-eu"), ("prod-eu", "prod")], ids=" ".join)
+def test_no_environment_is_named_as_another_begins(tmp_path: Path, names: tuple[str, str]) -> None:
+    asked, other = names
+    toml = f'[environments.{other}]\nprofile = "dev"\n[environments.{asked}]\nprofile = "dev"\n'
+    with pytest.raises(ConfigError, match=r"^prod-eu begins as prod does.*another name"):
+        load(tmp_path, toml, name=asked)
+
+
 def test_two_environments_cannot_have_one_domain(tmp_path: Path) -> None:
     toml = '[environments.demo]\nprofile = "production"\n[environments.shop]\nprofile = "dev"\n'
 

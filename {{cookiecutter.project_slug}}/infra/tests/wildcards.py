@@ -84,7 +84,12 @@ EXPLAINED = (
         reason="Files in the media bucket.",
     ),
     Wildcard(
-        actions=("ssm:GetParameter", "ssm:GetParametersByPath", "ssm:PutParameter"),
+        actions=(
+            "ssm:GetParameter",
+            "ssm:GetParameters",
+            "ssm:GetParametersByPath",
+            "ssm:PutParameter",
+        ),
         resource="arn:*:parameter/shop/*/*",
         reason="The release task makes and reads the secrets of this environment, all of them.",
     ),
