@@ -176,9 +176,10 @@ class Stack(ABC):
         """Run a command of manage.py in the running application."""
         return self.run(*self.inside("app"), "python", "manage.py", *arguments)
 
-    def shell(self, code: str) -> str:
+    def shell(self, code: str, role: str = "app") -> str:
         """Run Python in `manage.py shell`, where all models are imported."""
-        return self.manage("shell", "-v", "0", "-c", code).strip()
+        command = ("python", "manage.py", "shell", "-v", "0", "-c", code)
+        return self.run(*self.inside(role), *command).strip()
 
     def verify(self, role: str = "app", **env: str) -> Verification:
         """Ask a role's process whether every hop holds; `env` replaces variables."""
@@ -213,6 +214,8 @@ class DockerStack(Stack):
         return self.project.name
 
     def inside(self, role: str) -> tuple[object, ...]:
+        if role == "release":  # which has ended
+            return ("docker", "compose", "run", "--rm", "--no-deps", "-T", role)
         return ("docker", "compose", "exec", "-T", role)
 
     def log(self) -> str:

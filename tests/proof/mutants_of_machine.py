@@ -297,10 +297,18 @@ FILES = [
         ),
     ),
     Mutant(
-        name="the application is PostgreSQL's superuser",
+        name="the database is the application's from the first moment",
         protection="the application's role may do no more than it needs",
-        edits=[Edit("services/postgres/init.sh", "NOSUPERUSER", "SUPERUSER")],
-        tests=in_tests(SERVERS, "test_the_application_s_role_may_do_nothing_beyond_its_database"),
+        edits=[
+            Edit(
+                "services/postgres/init.sh",
+                "CREATE DATABASE app;",
+                "CREATE ROLE app; CREATE DATABASE app OWNER app;",
+            )
+        ],
+        tests=in_tests(
+            SERVERS, "test_the_database_is_its_superuser_s_and_closed_until_the_release"
+        ),
     ),
     Mutant(
         name="the native database listens on every address",

@@ -19,7 +19,18 @@ from stack import NativeStack, require_programs
 
 HUNG_UP = "it hung up"
 # That a server did what it was asked for.
-SERVED = re.compile(r"HTTP/1\.1 (200|308) |\+PONG|\(1 row\)|the handshake went well|ALTER SYSTEM$")
+SERVED = re.compile(
+    r"HTTP/1\.1 (200|308) |\+PONG|\(\d+ rows?\)|the handshake went well|^(ALTER|CREATE|DROP|SET)\b"
+)
+# What is not the application's to do in its database.
+ADMINISTRATION = (
+    "ALTER SYSTEM SET ssl = off",
+    "SET ROLE migrator",
+    "CREATE TABLE own (id int)",
+    "ALTER TABLE users_user ADD COLUMN own int",
+    "DROP TABLE users_user",
+    "SELECT rolpassword FROM pg_authid",
+)
 
 # What a client speaks: versions and ciphers.
 HANDSHAKES: dict[str, tuple[ssl.TLSVersion | None, str]] = {
@@ -59,6 +70,10 @@ class Stranger:
             "database": self._postgres,
             "cache": self._cache,
         }
+        if (hop, attack) == ("database", "administrator"):
+            return [self._psql("SELECT 1", user=user) for user in ("postgres", "migrator")]
+        if (hop, attack) == ("database", "administration"):
+            return [self._psql(statement) for statement in ADMINISTRATION]
         return [credentials[hop](attack) if hop in credentials else self._aws(hop, attack)]
 
     def behave(self, hop: str) -> str:
@@ -125,10 +140,6 @@ class Stranger:
                 return self._psql("SELECT 1", password="wrong")  # noqa: S106
             case "other-credentials":
                 return self._psql("SELECT 1", password=cache)
-            case "administrator":
-                return self._psql("SELECT 1", user="postgres")
-            case "administration":
-                return self._psql("ALTER SYSTEM SET ssl = off")
         raise ValueError(attack)
 
     def _psql(self, statement: str, *, user: str = "app", password: str | None = None) -> str:

@@ -46,6 +46,8 @@ UNAVOIDABLE = {
     "GPG_KEY": (r"[0-9A-F]{40}", "fingerprint of a public key, by the makers of the Python image"),
     "KEYRING_MAX_AGE": (r"\d+", "a number of seconds"),
     "POSTGRES_PASSWORD_FILE": ("/run/credentials/password", "the name of a file"),
+    "DATABASE_PASSWORD_FILE": ("/run/credentials/migrator-password", "the name of a file"),
+    "DATABASE_MASTER_PASSWORD_FILE": ("/run/credentials/master-password", "the name of a file"),
 }
 
 # What a container may write: tmpfs, and volumes on a disk.

@@ -100,6 +100,6 @@ def test_a_project_s_secrets_are_read(project: Path) -> None:
     in_env = needles.found((project / ".env").read_bytes())
     assert in_env == {
         *("SEED_SECRET_KEY", "SEED_DATABASE_PASSWORD", "SEED_CACHE_PASSWORD"),
-        "POSTGRES_PASSWORD",
+        *("MIGRATOR_PASSWORD", "POSTGRES_PASSWORD"),
     }
     assert len(needles) > len(in_env) + 1

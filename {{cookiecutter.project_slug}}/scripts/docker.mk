@@ -1,4 +1,4 @@
-.PHONY: up down clean logs shell verify
+.PHONY: up down clean logs shell release verify
 
 # New certificates are used by containers made anew.
 up: ## Start the whole stack and wait until it serves
@@ -22,6 +22,9 @@ logs: ## Follow the logs
 
 shell: ## A Django shell in the running application
 	docker compose exec app python manage.py shell
+
+release: ## Run the release step again, or COMMAND='python manage.py ...' in it, as the migrator
+	docker compose run --rm --no-deps release $(COMMAND)
 
 verify: ## Probe every hop from every process; fails if one falls short
 	docker compose exec -T app python manage.py verify_encryption

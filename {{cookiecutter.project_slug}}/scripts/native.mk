@@ -1,4 +1,4 @@
-.PHONY: up down clean logs shell verify
+.PHONY: up down clean logs shell release verify
 
 up: certs ## Start the whole stack and wait until it serves
 	$(UV) sync --locked --quiet
@@ -16,6 +16,9 @@ logs: ## Follow the logs
 
 shell: ## A Django shell with the stack's settings
 	$(RUN) python scripts/native.py env python manage.py shell
+
+release: ## Run the release step again, or COMMAND='python manage.py ...' in it, as the migrator
+	ROLE=release $(RUN) python scripts/native.py env $(or $(COMMAND),sh scripts/release)
 
 verify: ## Probe every hop from every process; fails if one falls short
 	ROLE=app $(RUN) python scripts/native.py env python manage.py verify_encryption

@@ -161,6 +161,14 @@ def environment() -> dict[str, str]:
     values["EDGE_ADDRESS"] = f"localhost:{values['HTTPS_PORT']}"
     values["AWS_ENDPOINT_URL"] = f"https://localhost:{values['AWS_PORT']}"
     values["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    if os.environ.get("ROLE") == "release":
+        credentials = STATE / "credentials" / "release"
+        values |= {
+            "DATABASE_USER": "migrator",
+            "DATABASE_PASSWORD_FILE": str(credentials / "migrator-password"),
+            "DATABASE_MASTER_USER": "postgres",
+            "DATABASE_MASTER_PASSWORD_FILE": str(credentials / "master-password"),
+        }
     return {**os.environ, **values}
 
 
@@ -220,7 +228,6 @@ def make_cluster(env: dict[str, str], postgres_bin: Path, data: Path) -> None:
             "PGUSER": "postgres",
             "PGHOST": socket_dir,
             "PGPASSWORD": (credentials / "password").read_text(),
-            "CREDENTIALS_DIR": str(credentials),
             "PATH": f"{postgres_bin}{os.pathsep}{env['PATH']}",
         }
         subprocess.run(["sh", "services/postgres/init.sh"], cwd=ROOT, env=inner, check=True)

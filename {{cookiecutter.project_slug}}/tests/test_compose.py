@@ -16,10 +16,16 @@ SECRET_NAME = re.compile("PASSWORD|SECRET|TOKEN|KEY|CREDENTIAL")
 # A file's name, the stand-in's two words, and seconds.
 NO_SECRETS = {
     "POSTGRES_PASSWORD_FILE": "/run/credentials/password",
+    "DATABASE_PASSWORD_FILE": "/run/credentials/migrator-password",
+    "DATABASE_MASTER_PASSWORD_FILE": "/run/credentials/master-password",
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
     "KEYRING_MAX_AGE": "${KEYRING_MAX_AGE:-300}",
 }
+RELEASE_S = (
+    *("DATABASE_USER", "DATABASE_PASSWORD_FILE"),
+    *("DATABASE_MASTER_USER", "DATABASE_MASTER_PASSWORD_FILE"),
+)
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -33,6 +39,10 @@ def mounts(service: dict[str, Any]) -> dict[str, tuple[str, bool]]:
             source, target, *options = volume.split(":")
             found[source] = target, options == ["ro"]
     return found
+
+
+def environment_of(service: dict[str, Any]) -> dict[str, str]:
+    return dict(service.get("environment", {}))
 
 
 @each_service
@@ -59,7 +69,7 @@ def test_only_the_proxy_s_ports_are_published_and_on_loopback_only() -> None:
 @each_service
 def test_no_secret_is_in_an_environment(name: str) -> None:
     for variable, value in SERVICES[name].get("environment", {}).items():
-        assert not re.search(r"SEED_|POSTGRES_PASSWORD", str(value)), variable
+        assert not re.search(r"SEED_|(POSTGRES|MIGRATOR)_PASSWORD", str(value)), variable
         if SECRET_NAME.search(variable):
             assert str(value) == NO_SECRETS.get(variable), variable
 
@@ -67,7 +77,7 @@ def test_no_secret_is_in_an_environment(name: str) -> None:
 @each_service
 def test_a_container_sees_no_other_credentials_than_its_own(name: str) -> None:
     seen = mounts(SERVICES[name])
-    own = {"release": "worker", "scheduler": "worker"}.get(name, name)
+    own = {"scheduler": "worker"}.get(name, name)
     for source, (_target, only_read) in seen.items():
         if name == INSTALLER:
             assert only_read or source.startswith("credentials-")
@@ -75,6 +85,21 @@ def test_a_container_sees_no_other_credentials_than_its_own(name: str) -> None:
             assert not source.startswith("."), source
             if source.startswith("credentials-"):
                 assert (source, only_read) == (f"credentials-{own}", True)
+
+
+def test_only_the_release_is_the_migrator() -> None:
+    """Its passwords are in its own volume: see above."""
+    with_database = {name for name, s in SERVICES.items() if "DATABASE_HOST" in environment_of(s)}
+    assert {"app", "worker", "scheduler", "release"} <= with_database
+    for name in with_database - {"release"}:
+        assert not set(RELEASE_S) & set(environment_of(SERVICES[name])), name
+    release = SERVICES["release"]
+    assert set(RELEASE_S) <= set(environment_of(release))
+    assert environment_of(release)["DATABASE_USER"] == "migrator"
+    assert release["command"] == ["sh", "scripts/release"]
+    for name in ("app", "worker", "scheduler"):
+        needed = SERVICES[name]["depends_on"]["release"]
+        assert needed == {"condition": "service_completed_successfully"}
 
 
 def test_gunicorn_is_reached_through_the_proxy_only() -> None:

@@ -71,9 +71,9 @@ def test_secrets_are_long_and_never_the_same(made: Path, tmp_path: Path) -> None
     run("scripts/env", tmp_path / ".env")
     one, other = values(made / ".env"), values(tmp_path / ".env")
     assert one.keys() == other.keys()
-    assert len(one) == 4
+    assert len(one) == 5
     assert min(map(len, one.values())) >= 40
-    assert len({*one.values(), *other.values()}) == 8
+    assert len({*one.values(), *other.values()}) == 10
 
 
 # Certificates ----------------------------------------------------------------------------
@@ -137,10 +137,11 @@ def test_each_service_gets_what_it_needs_and_nothing_else(made: Path) -> None:
     }
     pairs = {f"{name}/tls.{end}" for name in SERVICES[:-1] for end in ("key", "crt")}
     assert got == {
-        *(f"{name}/ca.crt" for name in (*SERVICES, "seed")),
+        *(f"{name}/ca.crt" for name in (*SERVICES, "seed", "release")),
         *pairs,
         *("proxy/client.key", "proxy/client.crt"),
-        *("cache/users.acl", "postgres/password", "postgres/app-password", "seed/seed.env"),
+        *("cache/users.acl", "postgres/password", "seed/seed.env"),
+        *("release/migrator-password", "release/master-password"),
     }
 
 
@@ -150,8 +151,30 @@ def test_only_the_service_can_read_it(made: Path) -> None:
     assert {mode(path) for path in (made / "to").glob("*/")} == {0o500}
 
 
-def test_the_seed_holds_nothing_for_the_servers(made: Path) -> None:
-    assert "POSTGRES_PASSWORD" not in (made / "to/seed/seed.env").read_text()
+@pytest.mark.parametrize(
+    ("name", "who"),
+    [
+        ("MIGRATOR_PASSWORD", {"release/migrator-password"}),
+        ("POSTGRES_PASSWORD", {"release/master-password", "postgres/password"}),
+        ("SEED_DATABASE_PASSWORD", {"seed/seed.env"}),
+    ],
+)
+def test_a_password_of_the_database_is_for_whom_it_is_for(
+    made: Path, name: str, who: set[str]
+) -> None:
+    """The migrator's and the superuser's also get into no store: the seed lacks them."""
+    secret = values(made / ".env")[name]
+    files = [path for path in (made / "to").rglob("*") if path.is_file()]
+    assert {str(f.relative_to(made / "to")) for f in files if secret in f.read_text()} == who
+
+
+def test_an_env_of_before_says_what_to_do(made: Path, tmp_path: Path) -> None:
+    old = (made / ".env").read_text().replace("MIGRATOR_PASSWORD", "SOMETHING_ELSE")
+    (tmp_path / ".env").write_text(old)
+    install = "services/credentials/install"
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run(install, made / "certs", tmp_path / ".env", tmp_path / "to", OWNERS="keep")
+    assert b".env has no MIGRATOR_PASSWORD; delete the file. Run: make certs" in caught.value.stderr
 
 
 def test_nobody_uses_the_cache_without_a_password(made: Path) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from config.project import BASE_DIR
 
 SERVICES = BASE_DIR / "services"
+RELEASE_S = ("DATABASE_USER", "DATABASE_PASSWORD_FILE", "DATABASE_MASTER_PASSWORD_FILE")
 
 
 def lines(file: str) -> list[str]:
@@ -23,7 +25,7 @@ def lines(file: str) -> list[str]:
 def test_every_entry_asks_for_tls_and_a_password() -> None:
     assert lines("postgres/pg_hba.conf") == [
         "local all all scram-sha-256",
-        "hostssl all all all scram-sha-256",
+        "hostssl app app,migrator,postgres all scram-sha-256",
     ]
 
 
@@ -36,10 +38,16 @@ def test_passwords_rest_as_verifiers_and_errors_are_logged_without_values() -> N
     assert not {"log_statement", "log_min_duration_statement", "log_duration"} & set(settings)
 
 
-def test_the_application_s_role_may_do_nothing_beyond_its_database() -> None:
+def test_the_database_is_its_superuser_s_and_closed_until_the_release() -> None:
     script = (SERVICES / "postgres" / "init.sh").read_text()
-    assert "NOSUPERUSER NOCREATEDB NOCREATEROLE" in script
-    assert "REVOKE ALL ON DATABASE app FROM PUBLIC" in script
+    statements = script.partition("<<'SQL'\n")[2].splitlines()[:-1]
+    assert statements == ["CREATE DATABASE app;", "REVOKE ALL ON DATABASE app FROM PUBLIC;"]
+
+
+def test_the_health_check_never_tries_plaintext() -> None:
+    """By itself libpq does, if the server refuses who comes with TLS."""
+    dockerfile = (SERVICES / "postgres" / "Dockerfile").read_text()
+    assert '"--dbname", "dbname=app user=app sslmode=require"]' in dockerfile
 
 
 # The cache ---------------------------------------------------------------------------------
@@ -98,14 +106,40 @@ def test_native_servers_listen_on_loopback_only() -> None:
     assert "--bind" not in commands["app"]
 
 
-def test_no_secret_of_the_file_gets_into_the_native_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    (tmp_path / ".env").write_text("SEED_SECRET_KEY=hidden\nHTTPS_PORT=9443\n")
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[[], dict[str, str]]:
+    """The native environment with a `.env` of which every secret is "hidden"."""
+    names = ("SEED_SECRET_KEY", "MIGRATOR_PASSWORD", "POSTGRES_PASSWORD")
+    secrets = "".join(f"{name}=hidden\n" for name in names)
+    (tmp_path / ".env").write_text(f"{secrets}HTTPS_PORT=9443\n")
+    for name in ("HTTPS_PORT", "ROLE"):
+        monkeypatch.delenv(name, raising=False)
     native = runpy.run_path(str(BASE_DIR / "scripts" / "native.py"))
-    monkeypatch.delenv("HTTPS_PORT", raising=False)
-    environment = native["environment"]
-    monkeypatch.setitem(environment.__globals__, "ROOT", tmp_path)
+    found: Callable[[], dict[str, str]] = native["environment"]
+    monkeypatch.setitem(native["environment"].__globals__, "ROOT", tmp_path)
+    return found
+
+
+@pytest.mark.parametrize("role", ["app", "worker", "scheduler", "release"])
+def test_no_secret_of_the_file_gets_into_the_native_environment(
+    environment: Callable[[], dict[str, str]], monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setenv("ROLE", role)
     found = environment()
     assert found["HTTPS_PORT"] == "9443"
     assert "hidden" not in found.values()
+
+
+def test_only_the_native_release_is_the_migrator(
+    environment: Callable[[], dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for role in ("", "app", "worker", "scheduler"):
+        monkeypatch.setenv("ROLE", role)
+        assert not set(RELEASE_S) & set(environment())
+    monkeypatch.setenv("ROLE", "release")
+    found = environment()
+    assert found["DATABASE_USER"] == "migrator"
+    assert all("/credentials/release/" in found[name] for name in RELEASE_S[1:])
+    commands = (BASE_DIR / "Procfile").read_text()
+    assert commands.count("ROLE=release") == 1
+    assert "ROLE=release python scripts/native.py env sh scripts/release && exec " in commands

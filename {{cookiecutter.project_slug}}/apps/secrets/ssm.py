@@ -2,12 +2,14 @@
 
 On ECS the task definition may inject a secret as an environment variable; what it
 did not inject is read here from one prefix, for example `/shop/production/`.
-Local development reads the same path from the local stand-in for AWS.
+Local development reads the same path from the local stand-in for AWS. That shows
+everything to everybody, so what is not for all gets to its process in a file there.
 
 Source: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParametersByPath.html
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -99,6 +101,22 @@ class SSMSecretsRetriever:
             ) from error
 
 
+def given(name: str, environ: Mapping[str, str]) -> str:
+    """Return a secret that `environ` has, or the file that `NAME_FILE` in it names; else "".
+
+    Raises `ImproperlyConfigured` if that file cannot be read.
+    """
+    file = environ.get(f"{name}_FILE")
+    if not file:
+        return environ.get(name, "")
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"{name}_FILE cannot be read: {error} Locally: make certs, then make up."
+        ) from error
+
+
 def load_secrets(
     names: Iterable[str],
     environ: Mapping[str, str],
@@ -106,15 +124,15 @@ def load_secrets(
     *,
     optional: Iterable[str] = (),
 ) -> Secrets:
-    """Return every secret in `names`, from `environ` or else from the store.
+    """Return every secret in `names`, as `given`, or else from the store.
 
     Those in `optional` may be in neither place. The store is asked only if something
-    is missing from `environ`. Raises `ImproperlyConfigured` that lists the names found
-    in neither place.
+    was not given. Raises `ImproperlyConfigured` that lists the names found in neither
+    place, and what `given` raises.
     """
     required = set(names)
     wanted = required.union(optional)
-    values = {name: environ[name] for name in wanted if environ.get(name)}
+    values = {name: value for name in wanted if (value := given(name, environ))}
     if missing := wanted - values.keys():
         stored = retriever.fetch()
         values |= {name: stored[name] for name in missing if stored.get(name)}

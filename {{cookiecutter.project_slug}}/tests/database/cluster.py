@@ -21,8 +21,8 @@ from tests.encryption.certificates import Authority
 from tests.encryption.processes import free_port
 
 SUPERUSER, PASSWORD = "postgres", "the-superusers-password-of-the-tests"
-# As on RDS: who is a member of rds_iam is asked for a token, and nobody else is.
-_HBA = "hostssl all +rds_iam all password\n"
+# As on RDS: every role may come, and a member of rds_iam is asked for a token.
+_HBA = "hostssl all +rds_iam all password\nhostssl all all all scram-sha-256\n"
 _CONFIGURATION = "\nfsync = off\nlog_statement = 'all'\nlog_min_error_statement = error\n"
 
 

@@ -1,15 +1,19 @@
 """What the two roles may, and that nothing else has to be done by hand."""
 
+import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db.models.signals import pre_migrate
 from psycopg.errors import InsufficientPrivilege
 
+from apps.database import apps as database
 from apps.database.making import RolesError, make_roles
 from apps.rotation import waiting
 from config.project import BASE_DIR
@@ -70,6 +74,31 @@ def test_app_changes_no_schema(made: Role, statement: str) -> None:
         migrator.execute(TABLE)
     with made("app") as app, pytest.raises(InsufficientPrivilege):
         app.execute(statement)
+
+
+@pytest.mark.parametrize("user", MASTERS)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT rolpassword FROM pg_authid",
+        "SELECT pg_read_file('PG_VERSION')",
+        "SELECT line_number FROM pg_hba_file_rules",
+        "COPY note TO '/tmp/note'",
+        "COPY note TO PROGRAM 'true'",
+        "COPY note FROM PROGRAM 'true'",
+        "SELECT lo_export(1, '/tmp/note')",
+        "ALTER SYSTEM SET ssl = off",
+    ],
+)
+def test_app_sees_nothing_of_the_server_s_own(empty: Cluster, user: str, statement: str) -> None:
+    """Whoever made the roles: locally that is the superuser."""
+    with empty.connect(user, MASTERS[user], "app") as master:
+        make_roles(master, PASSWORDS)
+    for role in PASSWORDS:
+        with empty.connect(role, PASSWORDS[role], "app") as connection:
+            connection.execute("CREATE TABLE note (id int)" if role == "migrator" else "SELECT 1")
+            with pytest.raises(InsufficientPrivilege):
+                connection.execute(statement)
 
 
 @pytest.mark.parametrize("statement", ["CREATE ROLE own", "CREATE DATABASE own"])
@@ -295,13 +324,110 @@ def test_without_a_master_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> N
         call_command("create_roles")
 
 
-def test_the_release_ends_with_the_step_that_fails() -> None:
-    script = (BASE_DIR / "scripts" / "release").read_text()
-    assert "\nset -eu\n" in script
-    steps = [line.split()[-1] for line in script.splitlines() if "python " in line[:20]]
-    assert [step.rpartition("/")[2] for step in steps][:3] == [
-        "create_secrets.py",
-        "create_roles",
-        "create_keys",
+def test_the_local_release_has_its_passwords_in_files(
+    empty: Cluster,
+    store: VersionedStore,
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The migrator's is in no store then: there, everybody could read it."""
+    own = "the-password-of-the-local-migrator"
+    for name, content in {"MASTER_PASSWORD": MASTER_PASSWORD, "PASSWORD": own}.items():
+        (tmp_path / name).write_text(content)
+        monkeypatch.setenv(f"DATABASE_{name}_FILE", str(tmp_path / name))
+    monkeypatch.setenv("DATABASE_MASTER_USER", MASTER)
+    monkeypatch.delenv("DATABASE_MASTER_PASSWORD", raising=False)
+    store.versions = {name: v for name, v in store.versions.items() if "/release/" not in name}
+    store.values = {name: v for name, v in store.values.items() if "/release/" not in name}
+    variables = {"DATABASE_PORT": str(empty.port), "DATABASE_USER": "migrator"}
+    connection = configure(**variables, DATABASE_PASSWORD="")
+    assert connection.settings_dict["PASSWORD"] == own
+    call_command("create_roles")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        assert cursor.fetchone() == ("migrator",)
+    empty.connect("app", PASSWORDS["app"], "app").close()
+    with pytest.raises(CommandError, match=r"migrator is in .* delete \.env, then make down"):
+        call_command("rotate_database_password")
+    assert len(store.writes) == 2  # not even the other role's is changed
+
+
+def test_a_password_s_file_that_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_MASTER_USER", MASTER)
+    monkeypatch.setenv("DATABASE_MASTER_PASSWORD_FILE", "/nowhere/password")
+    with pytest.raises(CommandError, match="DATABASE_MASTER_PASSWORD_FILE cannot be read"):
+        call_command("create_roles")
+
+
+def test_a_migration_as_app_says_who_may(
+    as_app: Any, empty: Cluster, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "connections", {"default": as_app})
+    with pytest.raises(CommandError, match=r"role app may not change the schema.*make release"):
+        pre_migrate.send(sender=None, using="default")
+    as_app.close()
+    as_app.close_pool()
+    migrator = configure(
+        DATABASE_PORT=str(empty.port),
+        DATABASE_USER="migrator",
+        DATABASE_PASSWORD=PASSWORDS["migrator"],
+    )
+    monkeypatch.setattr(database, "connections", {"default": migrator})
+    pre_migrate.send(sender=None, using="default")
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Callable[..., list[str]]:
+    """Run scripts/release with a Python that only notes its arguments and what it knows.
+
+    The step named by FAIL fails.
+    """
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\necho "$* as ${DATABASE_MASTER_USER:-nobody}'
+        ' ${DATABASE_MASTER_PASSWORD:-}${DATABASE_MASTER_PASSWORD_FILE:-}" >>"$LOG"\n'
+        'case "$*" in *"${FAIL:-nothing}"*) exit 1 ;; esac\n'
+    )
+    python.chmod(0o700)
+
+    def run(**variables: str) -> list[str]:
+        log = tmp_path / "log"
+        log.write_text("")
+        path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log)}
+        subprocess.run(  # noqa: S603
+            ["sh", BASE_DIR / "scripts" / "release"],  # noqa: S607
+            env=path | variables,
+            check="FAIL" not in variables,
+        )
+        return log.read_text().splitlines()
+
+    return run
+
+
+Release = Callable[..., list[str]]
+
+
+@pytest.mark.parametrize("kind", ["PASSWORD", "PASSWORD_FILE"])
+def test_only_the_step_that_makes_the_roles_knows_the_master(release: Release, kind: str) -> None:
+    master = {"DATABASE_MASTER_USER": MASTER, f"DATABASE_MASTER_{kind}": "secret"}
+    assert release(ENVIRONMENT="local", **master) == [
+        "manage.py create_roles as master secret",
+        "manage.py create_keys as nobody ",
+        "manage.py migrate --noinput as nobody ",
     ]
-    subprocess.run(["sh", "-n", BASE_DIR / "scripts" / "release"], check=True)  # noqa: S603, S607
+
+
+def test_only_on_aws_the_release_makes_secrets_and_needs_no_master(release: Release) -> None:
+    assert release(ENVIRONMENT="staging") == [
+        "scripts/create_secrets.py as nobody ",
+        "manage.py create_keys as nobody ",
+        "manage.py migrate --noinput as nobody ",
+    ]
+
+
+def test_the_release_ends_with_the_step_that_fails(release: Release) -> None:
+    steps = ("create_secrets.py", "create_roles", "create_keys", "migrate")
+    for number, step in enumerate(steps, 1):
+        done = release(ENVIRONMENT="staging", DATABASE_MASTER_USER=MASTER, FAIL=step)
+        assert len(done) == number, step

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -53,6 +54,19 @@ def test_the_environment_wins_and_the_store_fills_in() -> None:
     loaded = load_secrets(["ONE", "TWO"], {"ONE": "injected"}, store)
     assert dict(loaded) == {"ONE": "injected", "TWO": "stored"}
     assert store.asked == 1
+
+
+def test_a_file_may_have_it(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("in a file\n")
+    environ = {"ONE": "injected", "ONE_FILE": str(tmp_path / "one")}
+    assert dict(load_secrets(["ONE"], environ, Never(PREFIX))) == {"ONE": "in a file"}
+
+
+def test_a_file_that_is_missing_stops_the_start() -> None:
+    """It must not be another value then, from somewhere else."""
+    environ = {"ONE": "injected", "ONE_FILE": "/nowhere/one"}
+    with pytest.raises(ImproperlyConfigured, match="ONE_FILE cannot be read"):
+        load_secrets(["ONE"], environ, Stored(ONE="stored"))
 
 
 def test_an_empty_variable_is_no_secret() -> None:

@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand, CommandError
 
 from apps.database.connecting import connect_as_master
 from apps.database.making import RolesError, make_roles
-from apps.database.passwords import stored_passwords
+from apps.database.passwords import passwords_of_roles
+from apps.secrets.ssm import given
 
 
 class Command(BaseCommand):
@@ -22,7 +23,12 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, **_options: Any) -> None:
-        user, password = (os.environ.get(f"DATABASE_MASTER_{n}", "") for n in ("USER", "PASSWORD"))
+        try:
+            user, password = (
+                given(f"DATABASE_MASTER_{n}", os.environ) for n in ("USER", "PASSWORD")
+            )
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
         if not user or not password:
             raise CommandError(
                 "DATABASE_MASTER_USER or DATABASE_MASTER_PASSWORD is missing. They belong in the "
@@ -30,7 +36,7 @@ class Command(BaseCommand):
             )
         by_iam = settings.DATABASE_LOGIN == "iam"
         try:
-            passwords = None if by_iam else stored_passwords()
+            passwords = None if by_iam else passwords_of_roles()
             with connect_as_master(user, password) as connection:
                 make_roles(connection, passwords)
         except (RolesError, ImproperlyConfigured) as error:
@@ -42,5 +48,5 @@ class Command(BaseCommand):
                 f"The roles could not be made as {user}: {error} Check that it owns the "
                 "database, may make roles, and has this password."
             ) from error
-        how = "with IAM" if by_iam else "with their stored passwords"
+        how = "with IAM" if by_iam else "with their passwords"
         self.stdout.write(f"The roles app and migrator are in place, and log in {how}.")

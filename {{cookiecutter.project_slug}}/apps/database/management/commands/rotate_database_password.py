@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.database.passwords import rotate
+from apps.database.passwords import require_stored, rotate
 from apps.database.roles import PASSWORDS, password_parameter
 
 
@@ -23,14 +23,18 @@ class Command(BaseCommand):
     def handle(self, *, role: list[str], **_options: Any) -> None:
         if settings.DATABASE_LOGIN == "iam":
             raise CommandError("The roles log in with IAM: there is no password to rotate.")
-        for name in role or PASSWORDS:
-            self.stdout.write(f"{name}: {self._rotate(name)}")
+        names = role or [*PASSWORDS]
+        try:
+            for name in names:
+                require_stored(name)
+            for name in names:
+                self.stdout.write(f"{name}: {self._rotate(name)}")
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
 
     def _rotate(self, role: str) -> str:
         try:
             is_new = rotate(role)
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from error
         except (BotoCoreError, ClientError) as error:
             raise CommandError(
                 f"The secret store failed: {error} Check that it is reachable and that this "
