@@ -5,6 +5,7 @@ import mutants_of_data
 import mutants_of_hops
 import mutants_of_login
 import mutants_of_machine
+import mutants_of_roles
 
 _ALL = [
     *mutants_of_hops.MUTANTS,
@@ -12,5 +13,6 @@ _ALL = [
     *mutants_of_data.MUTANTS,
     *mutants_of_login.MUTANTS,
     *mutants_of_machine.MUTANTS,
+    *mutants_of_roles.MUTANTS,
 ]
 MUTANTS = sorted(_ALL, key=lambda mutant: not mutant.needs_stack)
