@@ -26,6 +26,7 @@ mutants: ## Remove each protection in a copy; every one must be missed by a test
 
 # As root, with a Docker engine; one at a time on a machine.
 rehearse: ## Deploy a project to an emulated AWS, update it, break it, remove it
+	@sh scripts/packages
 	$(RUN) pytest tests/rehearsal -x $(if $(PROJECT),--project='$(PROJECT)')
 
 lint: ## Lint and type-check the template as it stands

@@ -1,6 +1,7 @@
 """An AWS to deploy to: the emulator of `emulator/`, its network and its certificate authority."""
 
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -14,13 +15,31 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 from authority import make_authority
-from places import ACCOUNT, EDGE, TASK_METADATA, Places
+from places import ACCOUNT, EDGE, SECRET, TASK_METADATA, Places
 from stack import free_ports
 
 HERE = Path(__file__).parent
 EMULATOR = HERE / "emulator"
 STARTS_WITHIN = 60
+
+
+def require_all() -> None:
+    """Fail with the names of what this machine lacks. Nobody asks for a rehearsal by chance."""
+    missing = [
+        name
+        for name, there in {
+            f"root, who may listen at {EDGE}:443": os.geteuid() == 0,
+            "a Docker engine that answers to 'docker info'": _succeeds("docker", "info"),
+            "docker buildx": _succeeds("docker", "buildx", "version"),
+            "git": shutil.which("git"),
+            "ip, of iproute2": shutil.which("ip"),
+        }.items()
+        if not there
+    ]
+    if missing:
+        pytest.fail(f"This machine cannot rehearse. Missing: {', '.join(missing)}.")
 
 
 class Cloud:
@@ -51,7 +70,7 @@ class Cloud:
         bundle.write_bytes(self.ca.read_bytes() + public.read_bytes())
         return {
             "AWS_ACCESS_KEY_ID": ACCOUNT,
-            "AWS_SECRET_ACCESS_KEY": "rehearsal",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": self.places.region,
             "AWS_REGION": self.places.region,
             "AWS_ENDPOINT_URL": self.places.url,
@@ -67,7 +86,7 @@ class Cloud:
             endpoint_url=self.places.url,
             verify=str(self.ca),
             aws_access_key_id=ACCOUNT,
-            aws_secret_access_key="rehearsal",  # noqa: S106
+            aws_secret_access_key=SECRET,
         )
 
     @contextmanager
@@ -164,6 +183,12 @@ def _docker(*arguments: str) -> str:
     if done.returncode:
         raise RuntimeError(f"docker {' '.join(arguments)}: {done.stderr}")
     return done.stdout.strip()
+
+
+def _succeeds(*command: str) -> bool:
+    if not shutil.which(command[0]):
+        return False
+    return not subprocess.run(command, capture_output=True, check=False).returncode
 
 
 def _ip(verb: str) -> None:

@@ -1,5 +1,6 @@
 """A project of its own for a rehearsal, and its environments."""
 
+import itertools
 import os
 import subprocess
 import threading
@@ -64,19 +65,27 @@ class Rehearsal:
 
     def deploy(self, environment: str, *options: str) -> tuple[int, str]:
         """Run `deploy`; return its exit status and all it wrote."""
-        begin = time.monotonic()
-        done = self._infra("python", "deploy.py", environment, *options)
+        return self.watch("deploy.py", environment, *options)
+
+    def watch(self, *command: str) -> tuple[int, str]:
+        """Run a program of infra/, log when each of its steps began; return status and output."""
+        begin, steps, said = time.monotonic(), [], ""
+        with self._infra("python", *command) as process:
+            assert process.stdout
+            for line in process.stdout:
+                said += line
+                if line.startswith(("deploy:", "destroy:", "rotate:")):
+                    steps.append(f"    {time.monotonic() - begin:4.0f} s {line.strip()[:90]}")
         minutes = (time.monotonic() - begin) / 60
-        self.log.append(
-            f"deploy {environment} {' '.join(options)}: exit {done.returncode}, {minutes:.1f} min"
-        )
-        return done.returncode, done.stdout
+        self.log += [f"{' '.join(command)}: exit {process.returncode}, {minutes:.1f} min", *steps]
+        return process.returncode, said
 
     def infra(self, *command: str) -> str:
         """Run a command in infra/ and its environment; fail with what it said."""
-        done = self._infra(*command)
-        assert done.returncode == 0, done.stdout[-6000:]
-        return done.stdout
+        with self._infra(*command) as process:
+            said, _ = process.communicate()
+        assert process.returncode == 0, said[-6000:]
+        return said
 
     def run(self, *command: str) -> str:
         done = subprocess.run(
@@ -85,13 +94,12 @@ class Rehearsal:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def _infra(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+    def _infra(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             ["sh", "../scripts/uv", "run", "--locked", "--quiet", *command],
             cwd=self.project / "infra",
             env=self.env,
             text=True,
-            check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -130,20 +138,33 @@ class Deployed:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
+    def superuser(self, statement: str) -> None:
+        """Run SQL in the database as no one of the project can."""
+        label = f"label=database={self._rehearsal.slug}-{self.name}"
+        listed = ["docker", "container", "ls", "--quiet", "--filter", label]
+        found = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.strip()
+        psql = 'PGPASSWORD=$POSTGRES_PASSWORD exec psql -qd app -U "$POSTGRES_USER" -c "$0"'
+        command = ["docker", "exec", found, "sh", "-c", psql, statement]
+        subprocess.run(command, capture_output=True, check=True)
+
     def visit(self) -> Site:
         stack: Any = self
         return Site(stack)
 
     @contextmanager
     def watched(self) -> Iterator[list[str]]:
-        """Ask for a page again and again; the list is what went wrong."""
+        """Ask for pages again and again, of which one uses the database and the cache.
+
+        The list is what went wrong.
+        """
         wrong: list[str] = []
         ended = threading.Event()
+        paths = itertools.cycle(("/accounts/login/", "/readyz"))
 
         def ask() -> None:
             while not ended.wait(0.25):
                 try:
-                    self.visit().get("/accounts/login/")
+                    self.visit().get(next(paths))
                 except (urllib.error.URLError, OSError) as error:
                     wrong.append(f"{time.monotonic():.1f} {error}")
 

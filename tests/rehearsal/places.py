@@ -8,6 +8,8 @@ from pathlib import Path
 from authority import Authority, Pair
 
 ACCOUNT = "123456789012"
+# The administrator's secret key; the access key is the account's number.
+SECRET = "rehearsal"  # noqa: S105
 # As on ECS: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html
 TASK_METADATA = "169.254.170.2"
 # The load balancers' address: a loopback address that nothing else listens at.

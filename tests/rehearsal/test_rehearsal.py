@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud import Cloud, resolving
+from cloud import Cloud, require_all, resolving
 from deployed import Deployed, Rehearsal
 from left_out import IN_PART, LEFT_OUT
-from stack import require_docker
 from visitor import use
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.docker, pytest.mark.timeout(1800)]
 
+DENIED = "AccessDeniedException"
 REGION = "eu-central-1"
 # Two of different sizes; the second can be destroyed as well.
 ENVIRONMENTS = """
@@ -31,6 +31,50 @@ profile = "staging"
 hosted_zone = ZONE
 protect = false
 web = {minimum = 1}
+database = {login = "iam"}
+"""
+# As the application makes its tokens, MINUTES ago.
+SIGN = """
+import datetime, botocore.auth
+from apps.secrets.aws import aws_client
+now = botocore.auth.get_current_datetime
+ago = datetime.timedelta(minutes=MINUTES)
+botocore.auth.get_current_datetime = lambda *args, **kwargs: now(*args, **kwargs) - ago
+client = aws_client("rds", verify=None, endpoint_url=None)
+print(client.generate_db_auth_token(DBHostname="HOST", Port=5432, DBUsername="USER"))
+"""
+LOG_IN = """
+import psycopg
+from apps.database.connecting import GivenPassword, connect_as
+for user, by, password in ATTEMPTS:
+    try:
+        with connect_as(user, GivenPassword(password), by=by) as connection:
+            print("in as", connection.execute("SELECT current_user").fetchone()[0])
+    except psycopg.OperationalError:
+        print("refused")
+"""
+# What a task does with boto3 alone; the answer, or why there is none.
+ASK = """
+import boto3
+from botocore.exceptions import ClientError
+for service, action, arguments in CALLS:
+    try:
+        getattr(boto3.client(service), action)(**arguments)
+        print("answered")
+    except ClientError as error:
+        print(error.response["Error"]["Code"])
+"""
+PING = """
+import os, redis
+for password in PASSWORDS:
+    cache = redis.Redis(
+        host=os.environ["CACHE_HOST"], username="app", password=password,
+        ssl=True, ssl_ca_certs=os.environ["CACHE_CA_FILE"],
+    )
+    try:
+        print(cache.ping())
+    except redis.AuthenticationError:
+        print("refused")
 """
 MIGRATION = """from django.db import migrations
 
@@ -46,7 +90,7 @@ def rehearsal(
     tmp_path_factory: pytest.TempPathFactory,
     pytestconfig: pytest.Config,
 ) -> Iterator[Rehearsal]:
-    require_docker()
+    require_all()
     begin = time.monotonic()
     cloud = Cloud(tmp_path_factory.mktemp("rehearsal") / "cloud", REGION)
     with cloud.running():
@@ -54,9 +98,11 @@ def rehearsal(
         with resolving(found.domain):
             yield found
     terminal: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    terminal.section("rehearsal")
-    for line in [*found.log, f"all: {(time.monotonic() - begin) / 60:.1f} min"]:
-        terminal.write_line(line)
+    capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        terminal.section("rehearsal")
+        for line in [*found.log, f"all: {(time.monotonic() - begin) / 60:.1f} min"]:
+            terminal.write_line(line)
 
 
 @pytest.fixture
@@ -138,6 +184,100 @@ def test_a_second_environment_stands_beside_the_first(
     )
     assert "is wrong" in second.visit().log_in("a@example.com", password)
     assert "a@example.com" in first.visit().log_in("a@example.com", password)
+
+
+def test_users_can_use_one_that_logs_in_to_its_database_with_iam(second: Deployed) -> None:
+    stack: Any = second
+    use(stack)
+    done = second.manage("Web", "verify_encryption")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _token(deployed: Deployed, host: str, user: str, minutes: int = 0) -> str:
+    """Return what a task signs with its role's key."""
+    code = SIGN.replace("MINUTES", str(minutes)).replace("HOST", host).replace("USER", user)
+    return deployed.shell(code)
+
+
+def test_the_database_takes_a_token_of_a_role_that_may_and_nothing_else(
+    first: Deployed, second: Deployed
+) -> None:
+    host = second.shell("import os; print(os.environ['DATABASE_HOST'])")
+    good, nearly_old = _token(second, host, "app"), _token(second, host, "app", 14)
+    forged = good[:-1] + ("0" if good[-1] != "0" else "1")
+    password = "a password that the role has"  # noqa: S105
+    second.superuser(f"ALTER ROLE app PASSWORD '{password}'")
+    attempts = {
+        ("app", "iam", good): "in as app",
+        ("app", "iam", nearly_old): "in as app",
+        ("app", "iam", _token(second, host, "app", 16)): "refused",
+        ("app", "iam", forged): "refused",
+        ("app", "iam", _token(second, "another.host", "app")): "refused",
+        # Whose role may log in as `app` alone.
+        ("migrator", "iam", good): "refused",
+        ("migrator", "iam", _token(second, host, "migrator")): "refused",
+        # Whose role may not log in to this database.
+        ("app", "iam", _token(first, host, "app")): "refused",
+        ("app", "iam", password): "refused",
+        ("app", "password", password): "refused",
+    }
+    said = second.shell(LOG_IN.replace("ATTEMPTS", repr(list(attempts))))
+    assert said.splitlines() == list(attempts.values())
+
+
+def test_the_release_task_finds_its_way_when_the_master_user_needs_a_token(
+    rehearsal: Rehearsal, second: Deployed
+) -> None:
+    """Which it does since somebody logged in with IAM: see `FIRST_LINE` in the emulator."""
+    code = "import deploy; print(deploy.deployment_of('second').run_task() or 'ended well')"
+    assert "ended well" in rehearsal.infra("python", "-c", code)
+    said = second.shell("import os; print(os.environ.get('DATABASE_MASTER_PASSWORD'))")
+    assert said == "None"
+
+
+def test_a_task_gets_at_what_is_its_own_and_at_nothing_else(
+    rehearsal: Rehearsal, first: Deployed
+) -> None:
+    own, other = (f"/{rehearsal.slug}/{name}" for name in ("first", "second"))
+    secrets = {
+        each["Name"]: each["ARN"]
+        for each in rehearsal.cloud.client("secretsmanager").list_secrets()["SecretList"]
+    }
+    master = next(arn for name, arn in secrets.items() if name.startswith("rds!"))
+    media = rehearsal.cloud.client("s3").list_buckets()["Buckets"]
+    others = next(e["Name"] for e in media if "second-data-media" in e["Name"])
+    read = {"WithDecryption": True}
+    calls: list[tuple[str, str, dict[str, Any], str]] = [
+        ("ssm", "get_parameters_by_path", {"Path": own, **read}, "answered"),
+        ("ssm", "get_parameter", {"Name": f"{own}/keys/fields", **read}, "answered"),
+        # Parameter Store would show what is below; the key does not open it.
+        ("ssm", "get_parameters_by_path", {"Path": own, "Recursive": True}, "answered"),
+        ("ssm", "get_parameters_by_path", {"Path": own, "Recursive": True, **read}, DENIED),
+        ("ssm", "get_parameter", {"Name": f"{own}/release/DATABASE_PASSWORD", **read}, DENIED),
+        ("ssm", "get_parameters_by_path", {"Path": other, **read}, DENIED),
+        ("ssm", "get_parameter", {"Name": f"{other}/keys/fields", **read}, DENIED),
+        ("ssm", "put_parameter", {"Name": f"{own}/A", "Value": "a", "Type": "String"}, DENIED),
+        ("secretsmanager", "get_secret_value", {"SecretId": master}, DENIED),
+        ("s3", "list_objects_v2", {"Bucket": others}, "AccessDenied"),
+        ("kms", "encrypt", {"KeyId": f"alias/{rehearsal.slug}-second", "Plaintext": b"a"}, DENIED),
+    ]
+    said = first.shell(ASK.replace("CALLS", repr([each[:3] for each in calls])))
+    assert said.splitlines() == [each[3] for each in calls]
+
+
+def test_the_cache_s_password_is_replaced_and_no_request_fails(
+    rehearsal: Rehearsal, first: Deployed
+) -> None:
+    code = "import os; print(os.environ['CACHE_PASSWORD'])"
+    before = first.shell(code)
+    with first.watched() as wrong:
+        status, said = rehearsal.watch("rotate_cache_password.py", "first")
+    assert status == 0, said[-6000:]
+    after = first.shell(code)
+    assert after != before
+    assert after not in said
+    assert first.shell(PING.replace("PASSWORDS", repr([before, after]))) == "refused\nTrue"
+    assert wrong == []
 
 
 def test_an_update_migrates_and_no_request_fails(rehearsal: Rehearsal, first: Deployed) -> None:

@@ -12,12 +12,15 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import left_out
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
-from places import ACCOUNT, EDGE, ENDPOINT, TASK_METADATA, Places
+from places import ACCOUNT, EDGE, ENDPOINT, SECRET, TASK_METADATA, Places
+
+if TYPE_CHECKING:
+    from directory import Directory
 
 type Scope = dict[str, Any]
 type Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -142,9 +145,11 @@ async def metadata(scope: Scope, receive: Receive, send: Send) -> None:
     return await _answer(send, *await ecs_metadata.handle_request("GET", path, {}, b"", {}))
 
 
-def prepare(places: Places) -> App:
-    """Import the emulator and install all replacements; return its application."""
+def prepare(places: Places) -> tuple[App, "Directory"]:
+    """Import the emulator and install all replacements; return its application and logins."""
     os.environ |= {
+        "AUTH": "true",  # signatures and policies are checked
+        "AWS_SECRET_ACCESS_KEY": SECRET,  # the administrator's
         "DOCKER_NETWORK": places.network,
         "GATEWAY_PORT": str(places.port),
         "IOT_MTLS_ENABLED": "0",
@@ -157,6 +162,8 @@ def prepare(places: Places) -> App:
         "TMPDIR": str(places.folder),
     }
     import balancer
+    import policies
+    from directory import Directory
     from ministack.app import app
     from ministack.services import ecr
     from ministack.services.cloudformation import provisioners, stacks
@@ -166,19 +173,20 @@ def prepare(places: Places) -> App:
     handlers = provisioners._RESOURCE_HANDLERS
     left_out.add_to(handlers)
     Tasks(places).install(handlers)
-    Stores(places).install(handlers)
+    stores = Stores(places)
+    stores.install(handlers)
     balancer.install(places)
+    policies.install()
     ecr._repo_uri = lambda name: f"{places.registry}/{name}"
     # They wait for containers, which must not stop every other request.
     blocking, waits = stacks._runs_on_worker_thread, {"AWS::ECS::Service", "AWS::RDS::DBInstance"}
     stacks._runs_on_worker_thread = lambda kind: kind in waits or blocking(kind)
-    served: App = app
-    return served
+    return app, Directory(places, stores.iam_is_used)
 
 
 async def main() -> None:
     places = Places.given()
-    app = prepare(places)
+    app, logins = prepare(places)
     api = Listener(
         f"127.0.0.1:{places.port}",
         f"{places.gateway}:{places.port}",
@@ -195,6 +203,7 @@ async def main() -> None:
         await stop.wait()
         loop.call_later(2, os._exit, 0)
 
+    await logins.serve(_context_of(places, ENDPOINT, "127.0.0.1"))
     await asyncio.gather(
         serve(app, api, shutdown_trigger=stopped),
         serve(edge, Listener(f"{EDGE}:443", places=places), shutdown_trigger=stopped),

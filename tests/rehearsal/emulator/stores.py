@@ -12,12 +12,14 @@ import tarfile
 import time
 from contextlib import suppress
 from typing import Any
+from xml.sax.saxutils import escape
 
+import directory
 import docker
 from ministack.core.responses import get_region
 from ministack.services import elasticache, rds, s3, secretsmanager
 from ministack.services.cloudformation import provisioners
-from places import Places
+from places import ENDPOINT, Places
 from tasks import LABEL
 
 type Properties = dict[str, Any]
@@ -26,6 +28,15 @@ POSTGRES_IMAGE = "postgres:17.9"
 VALKEY_IMAGE = "valkey/valkey:8.1.9"
 SERVER_UID = 999
 READY_WITHIN = 60
+# The user with which ElastiCache itself changes others.
+OWN_USER = "elasticache"
+MOST_PASSWORDS = 2
+HBA = "/rehearsal/pg_hba.conf"
+# On PostgreSQL 16 and newer the master user is a member of every role that it makes, and so
+# of `rds_iam` by way of one that logs in with IAM; RDS then wants a token of it as well. Here it
+# is a member from the beginning, since nothing else lets it grant `rds_iam`: so its line comes
+# first, and goes as soon as somebody has logged in with IAM.
+FIRST_LINE = "# until somebody logs in with IAM"
 # Of a parameter group: what a stock server understands. `rds.force_ssl` decides on pg_hba.conf.
 PARAMETERS = (
     "log_connections",
@@ -58,8 +69,10 @@ class Stores:
     def __init__(self, places: Places) -> None:
         self._places = places
         self._docker = docker.from_env(timeout=120)
-        self._passwords: dict[str, str] = {}
+        self._passwords: dict[str, list[str]] = {}
         self._group: Properties = {}
+        # Of each cache's container: its users, and the password of ElastiCache's own.
+        self._users: dict[str, tuple[list[str], str]] = {}
 
     def install(self, handlers: dict[str, Any]) -> None:
         """Replace handlers of CloudFormation's, and the function that starts a cache."""
@@ -75,6 +88,12 @@ class Stores:
         self._create_user, user["create"] = user["create"], self._remember_user
         self._create_group, group["create"] = group["create"], self._create_cache
         elasticache._spawn_redis_container = self._start_cache
+        self._modify, elasticache._modify_user = elasticache._modify_user, self._modify_user
+        shown = elasticache._user_xml
+        elasticache._user_xml = lambda user: shown(
+            {**user, "AccessString": escape(user.get("AccessString", ""))}
+        )
+        elasticache._DOCKER_BACKED_ACTIONS |= {"ModifyUser"}
 
         bucket = handlers["AWS::S3::Bucket"]
         bucket["create"] = _encrypted(bucket["create"])
@@ -100,21 +119,25 @@ class Stores:
             )
             record["_secret"] = arn
             attributes["MasterUserSecret.SecretArn"] = arn
-        self._start_database(record, host, password, props.get("DBParameterGroupName"))
+        self._start_database(record, host, password, props)
         return name, attributes
 
     def _start_database(
-        self, record: Properties, host: str, password: str, group: str | None
+        self, record: Properties, host: str, password: str, props: Properties
     ) -> None:
-        parameters = rds._param_groups.get(group or "", {}).get("Parameters", {})
+        group = rds._param_groups.get(props.get("DBParameterGroupName", ""), {})
+        parameters = group.get("Parameters", {})
         values = {name: str(value["ParameterValue"]) for name, value in parameters.items()}
         kind = "hostssl" if values.get("rds.force_ssl", "1") == "1" else "host"
         hba = f"local all all scram-sha-256\n{kind} all all all scram-sha-256\n"
+        if str(props.get("EnableIAMDatabaseAuthentication")).lower() == "true":
+            master = f"{kind} all {record['MasterUsername']} all scram-sha-256 {FIRST_LINE}\n"
+            hba = master + directory.hba_line(record["DbiResourceId"]) + hba
         options = {
             "ssl": "on",
             "ssl_cert_file": "/rehearsal/tls.crt",
             "ssl_key_file": "/rehearsal/tls.key",
-            "hba_file": "/rehearsal/pg_hba.conf",
+            "hba_file": HBA,
             "password_encryption": "scram-sha-256",
             **{name: values[name] for name in PARAMETERS if name in values},
         }
@@ -129,7 +152,9 @@ class Stores:
                 "MASTER_USER": record["MasterUsername"],
                 "MASTER_PASSWORD": password,
                 "MASTER_DATABASE": record["DBName"],
+                "LDAPTLS_CACERT": "/rehearsal/ca.crt",
             },
+            extra_hosts={ENDPOINT: self._places.gateway},
             labels={LABEL: self._places.network, "database": record["DBInstanceIdentifier"]},
             networking_config=self._named(host),
             network=self._places.network,
@@ -139,6 +164,16 @@ class Stores:
             "docker-entrypoint-initdb.d/master.sh": (MASTER, 0o755),
         }
         self._start(container, files, ["pg_isready", "--quiet", "--host", "127.0.0.1"])
+
+    def iam_is_used(self, resource_id: str) -> None:
+        """Ask the master user for a token from now on: see `FIRST_LINE`."""
+        container = self._docker.containers.get(f"rehearsal-db-{resource_id.lower()}")
+        if container.exec_run(["grep", "-q", FIRST_LINE, HBA]).exit_code == 0:
+            # In place: a file of a new owner could not be read.
+            container.exec_run(
+                ["sh", "-c", f"grep -v '{FIRST_LINE}' {HBA} > /tmp/hba; cat /tmp/hba > {HBA}"]
+            )
+            container.kill("HUP")
 
     def _delete_database(self, name: str, props: Properties) -> None:
         record = rds._instances.get(name, {})
@@ -154,8 +189,12 @@ class Stores:
     def _remember_user(self, logical_id: str, props: Properties, stack: str) -> Any:
         modes = props.get("AuthenticationMode", {})
         passwords = props.get("Passwords") or modes.get("Passwords") or []
-        self._passwords[props["UserId"]] = passwords[0] if passwords else ""
-        return self._create_user(logical_id, props, stack)
+        self._passwords[props["UserId"]] = passwords
+        made = self._create_user(logical_id, props, stack)
+        if passwords:
+            count = {"Type": "password", "PasswordCount": len(passwords)}
+            elasticache._users[props["UserId"]]["Authentication"] = count
+        return made
 
     def _create_cache(self, logical_id: str, props: Properties, stack: str) -> Any:
         self._group = props
@@ -187,6 +226,7 @@ class Stores:
             "--save",
             "",
         ]
+        users, own = self._users_of_group(), secrets.token_hex()
         container = self._docker.containers.create(
             VALKEY_IMAGE,
             command=["valkey-server", *tls],
@@ -197,24 +237,59 @@ class Stores:
         )
         self._start(
             container,
-            self._credentials(host) | {"rehearsal/users.acl": (self._acl(), 0o600)},
+            self._credentials(host) | {"rehearsal/users.acl": (self._acl(users, own), 0o600)},
             ["true"],
         )
+        self._users[container.id] = users, own
         return host, 6379, str(container.id)
 
-    def _acl(self) -> str:
-        """The users of the group, in Valkey's own words."""
-        users = [
-            elasticache._users[user]
-            for group in self._group.get("UserGroupIds", [])
-            for user in elasticache._user_groups[group]["UserIds"]
-        ]
+    def _users_of_group(self) -> list[str]:
+        groups = self._group.get("UserGroupIds", [])
+        return [user for each in groups for user in elasticache._user_groups[each]["UserIds"]]
+
+    def _acl(self, users: list[str], own: str) -> str:
+        """The users, in Valkey's own words, and one of ElastiCache's own."""
         lines = {"default": "user default off -@all"}
-        for user in users:
-            password = self._passwords.get(user["UserId"], "")
-            secret = f">{password}" if password else "nopass"
-            lines[user["UserName"]] = f"user {user['UserName']} {secret} {user['AccessString']}"
-        return "\n".join(lines.values()) + "\n"
+        for identifier in users:
+            user, passwords = elasticache._users[identifier], self._passwords[identifier]
+            known = " ".join(f">{password}" for password in passwords) or "nopass"
+            lines[user["UserName"]] = f"user {user['UserName']} {known} {user['AccessString']}"
+        return "\n".join([*lines.values(), f"user {OWN_USER} on >{own} ~* &* +@all", ""])
+
+    def _modify_user(self, params: Properties) -> Any:
+        """Tell the servers a user's passwords, of which there may be two.
+
+        https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ModifyUser.html
+        """
+        identifier = elasticache._p(params, "UserId")
+        found = [
+            value
+            for prefix in ("", "AuthenticationMode.")
+            for number in range(1, 10)
+            if (value := elasticache._p(params, f"{prefix}Passwords.member.{number}"))
+        ]
+        if len(found) > MOST_PASSWORDS:
+            return elasticache._error("InvalidParameterValue", "Too many passwords.", 400)
+        answer = self._modify(params)
+        if not found or answer[0] != 200:
+            return answer
+        user = elasticache._users[identifier]
+        user["Authentication"] = {"Type": "password", "PasswordCount": len(found)}
+        self._passwords[identifier] = found
+        for container, (users, own) in self._users.items():
+            if identifier in users:
+                self._set_passwords(container, own, user["UserName"], found)
+        return self._modify({"UserId": identifier})
+
+    def _set_passwords(self, container: str, own: str, name: str, passwords: list[str]) -> None:
+        command = ["valkey-cli", "--tls", "--cacert", "/rehearsal/ca.crt", "--user", OWN_USER]
+        rules = ["ACL", "SETUSER", name, "resetpass", *(f">{each}" for each in passwords)]
+        with suppress(docker.errors.NotFound):  # a cache that was deleted
+            done = self._docker.containers.get(container).exec_run(
+                [*command, *rules], environment={"REDISCLI_AUTH": own}
+            )
+            if done.output.strip() != b"OK":
+                raise ValueError(f"Valkey did not change {name}: {done.output.decode()}")
 
     # Both ------------------------------------------------------------------------------------
 

@@ -120,6 +120,23 @@ def test_no_context_no_key(role: str, synthesized: Callable[[str], Templates]) -
 
 
 @pytest.mark.parametrize("role", RUNTIME)
+@pytest.mark.parametrize(
+    ("path", "again"),
+    [
+        ("DATABASE_PASSWORD", True),
+        ("keys/fields", True),
+        ("SECRET_KEY", False),  # read with all others when a process starts
+        ("release/DATABASE_PASSWORD", False),
+    ],
+)
+def test_what_serves_reads_again_what_is_rotated_while_it_runs(
+    role: str, path: str, again: bool, synthesized: Callable[[str], Templates]
+) -> None:
+    statements = statements_of(synthesized("production-1")["app"], role)
+    assert allows(statements, "ssm:GetParameter", parameter(path)) == again
+
+
+@pytest.mark.parametrize("role", RUNTIME)
 def test_retired_keys_are_not_even_listed(
     role: str, synthesized: Callable[[str], Templates]
 ) -> None:
@@ -145,7 +162,8 @@ def test_the_release_task_writes_its_own_environment_s_parameters(
     release = statements_of(synthesized("production-1")["release"], "ReleaseApplicationRole")
     arn = parameter(path, environment)
     context = {"kms:EncryptionContext:PARAMETER_ARN": arn}
-    assert allows(release, "ssm:PutParameter", arn) == allowed
+    for action in ("ssm:GetParameter", "ssm:GetParameters", "ssm:PutParameter"):
+        assert allows(release, action, arn) == allowed
     for action in ("kms:Encrypt", "kms:Decrypt"):
         assert allows(release, action, key_of(release, "Secrets"), context) == allowed
     assert not allows(release, "ssm:DeleteParameter", arn)
