@@ -6,7 +6,6 @@ def test_one(synthesized):
 """
 
 import json
-import tomllib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -15,29 +14,14 @@ from typing import Any
 import aws_cdk as cdk
 import pytest
 
-from config import Environment, Project, load_environment
-from profiles import PROFILES
+from config import Environment
 from stacks import add_stacks
-
-HERE = Path(__file__).resolve().parent
-VARIANTS = HERE / "variants.toml"
-STACKS = "foundation", "data", "release", "app"
-PROJECT = Project(
-    name="Shop",
-    slug="shop",
-    domain="shop.example.com",
-    region="eu-central-1",
-    repository="example/shop",
-)
+from tests.whole import HERE, NAMES, PROJECT, STACKS
+from tests.whole import environment as environment_of
 
 type Template = dict[str, Any]
 # By the last word of the stack's name.
 type Templates = dict[str, Template]
-
-
-def environment_of(name: str) -> Environment:
-    """Return an environment of `variants.toml`."""
-    return load_environment(name, PROJECT, PROFILES, VARIANTS)
 
 
 def new_app(outdir: Path) -> cdk.App:
@@ -69,7 +53,7 @@ def synthesized(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tem
     return templates
 
 
-@pytest.fixture(scope="session", params=tomllib.loads(VARIANTS.read_text())["environments"])
+@pytest.fixture(scope="session", params=NAMES)
 def environment(request: pytest.FixtureRequest) -> Environment:
     """Each environment of `variants.toml` in turn."""
     return environment_of(request.param)

@@ -15,16 +15,16 @@ from components.firewall import RULE_GROUPS
 from components.web import MIN_SECONDS, PROXY_USER, SHARED
 from config import HERE, ConfigError, Environment
 from tests.conftest import (
-    PROJECT,
     Template,
     Templates,
-    environment_of,
     properties,
     resources,
     synthesize,
 )
 from tests.iam import statements_of
 from tests.reading import text
+from tests.whole import PROJECT
+from tests.whole import environment as environment_of
 
 NGINX = HERE.parent / "services" / "nginx"
 

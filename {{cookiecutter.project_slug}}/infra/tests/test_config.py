@@ -15,7 +15,7 @@ from config import (
     load_project,
 )
 from profiles import PROFILES
-from tests.conftest import PROJECT
+from tests.whole import PROJECT
 
 
 def load(tmp_path: Path, toml: str, name: str = "demo") -> Environment:

@@ -18,7 +18,8 @@ from botocore.exceptions import ClientError
 import cache_shell
 import connect
 from connect import ConnectError, Running
-from tests.conftest import PROJECT, environment_of
+from tests.whole import PROJECT
+from tests.whole import environment as environment_of
 
 TASK = {
     "taskArn": "arn:aws:ecs:eu-central-1:111111111111:task/cluster/0a1b2c",

@@ -9,15 +9,15 @@ import pytest
 from config import HERE, ConfigError, Environment
 from stacks import add_stacks
 from tests.conftest import (
-    PROJECT,
     Template,
     Templates,
-    environment_of,
     new_app,
     properties,
     resources,
 )
 from tests.reading import statements, text
+from tests.whole import PROJECT
+from tests.whole import environment as environment_of
 
 KEY = re.compile(r"<shop-[a-z0-9-]+-foundation:ExportsOutputFnGetAttKeys(\w+?)[0-9A-F]{8}Arn\w+>")
 

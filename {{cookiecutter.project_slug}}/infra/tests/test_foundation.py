@@ -13,15 +13,15 @@ import pytest
 from config import Environment, NetworkConfig
 from stacks.foundation import FoundationStack
 from tests.conftest import (
-    PROJECT,
     Template,
     Templates,
-    environment_of,
     new_app,
     properties,
     resources,
 )
 from tests.reading import statements, text
+from tests.whole import PROJECT
+from tests.whole import environment as environment_of
 
 ACCOUNT = "<AWS::AccountId>"
 PURPOSES = ("Secrets", "Data", "Media", "Logs", "Compute")

@@ -11,9 +11,11 @@ import pytest
 from components.permissions import PURPOSES
 from config import HERE, Environment
 from stacks.foundation import FoundationStack
-from tests.conftest import PROJECT, Template, Templates, environment_of, properties, resources
+from tests.conftest import Template, Templates, properties, resources
 from tests.iam import allows, statements_of
 from tests.reading import listed, text
+from tests.whole import PROJECT
+from tests.whole import environment as environment_of
 
 RUNTIME = ["WebApplicationRole", "WorkerApplicationRole", "SchedulesApplicationRole"]
 EXEC_PATHS = {"/managed-agents", "/var/lib/amazon/ssm", "/var/log/amazon/ssm"}
