@@ -6,9 +6,8 @@ this file too, so nothing is imported here that infrastructure does not have.
 
 from datetime import timedelta
 
+# On AWS each run is a task that is started and paid for.
 COMMANDS = {
-    # On AWS each run is a task that is started and paid for. Nobody waits for this one: what
-    # has expired is not shown any more.
     "remove_expired_notes": timedelta(minutes=5),
     "prune_db_task_results": timedelta(days=1),
     "clearsessions": timedelta(days=1),
