@@ -22,13 +22,13 @@ class ThroughTunnel(redis.Connection):
     def __init__(self, *, tunnel: int, ca_file: Path, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self._tunnel = tunnel
-        self._context = ssl.create_default_context(cafile=ca_file)
-        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2
+        self.context = ssl.create_default_context(cafile=ca_file)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")  # of TLS 1.2
 
     def _connect(self) -> ssl.SSLSocket:
         plain = socket.create_connection(("127.0.0.1", self._tunnel), timeout=10)
-        return self._context.wrap_socket(plain, server_hostname=self.host)
+        return self.context.wrap_socket(plain, server_hostname=self.host)
 
 
 def open_cache(*, host: str, password: str, tunnel: int, ca_file: Path) -> redis.Redis:

@@ -191,9 +191,8 @@ def _check_ca(region: str) -> None:
 
     https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.SSL.html
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(CA_FILE)
-    names = str([ca["subject"] for ca in context.get_ca_certs()])
+    cas = ssl.create_default_context(cafile=CA_FILE).get_ca_certs()
+    names = str([ca["subject"] for ca in cas])
     if region not in re.findall(r"Amazon RDS ([a-z0-9-]+) Root CA", names):
         raise ConfigError(
             f"The application could not verify a database in {region}: services/app/rds-ca.pem "

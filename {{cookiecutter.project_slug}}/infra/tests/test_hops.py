@@ -6,13 +6,16 @@ function fails.
 """
 
 import re
+import ssl
 import tomllib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from cache_shell import ThroughTunnel
 from components.database import PARAMETERS
+from connect import CACHE_CA_FILE
 from tests import properties
 from tests.reading import at, listed, statements, target, text
 from tests.whole import NAMES, ROOT, Resource, Templates, synthesis
@@ -285,6 +288,15 @@ def person_to_database(templates: Templates, entry: Entry) -> None:
     connect = (ROOT / "infra" / "connect.py").read_text(encoding="utf-8")
     assert "verify-full" in connect
     assert "rds-ca.pem" in connect
+
+
+def person_to_cache(templates: Templates, entry: Entry) -> None:
+    """The rest is in test_cache_shell.py, with real servers."""
+    hop_cache(templates, entry)
+    shell = ThroughTunnel(tunnel=1, ca_file=CACHE_CA_FILE)
+    assert shell.context.check_hostname
+    assert shell.context.verify_mode is ssl.CERT_REQUIRED
+    assert shell.context.minimum_version.name == f"TLSv{entry['min_tls'].replace('.', '_')}"
 
 
 def replication(templates: Templates, entry: Entry) -> None:

@@ -382,6 +382,11 @@ HOPS = [
         setting(parameters, "Parameters.ssl_min_protocol_version", "TLSv1"),
     ),
     Mutant(
+        "plaintext for people",
+        "person_to_cache",
+        setting(cache, "TransitEncryptionMode", "preferred"),
+    ),
+    Mutant(
         "sessions without a key", "person_to_container", without(cluster, f"{SESSION}.KmsKeyId")
     ),
     Mutant("unencrypted database", "replication", setting(database, "StorageEncrypted", False)),

@@ -30,12 +30,21 @@ limit_request_field_size = 16384
 forwarded_allow_ips = ""
 
 
-class Worker(ThreadWorker):
-    """Waits, before it closes a connection, until the proxy has read the answer.
+_MOST = 16 << 20  # bytes; more than the proxy lets through
 
-    gunicorn may answer while a body still comes in. It reads 64 KiB of it, then closes;
-    the kernel resets the connection, and of the answer the proxy makes 502 (RFC 9112, 9.6).
+
+class Worker(ThreadWorker):
+    """Lets the proxy read every answer, though gunicorn may answer while a body still comes in.
+
+    gunicorn reads 64 KiB of what is left of it, then closes without having said so. The kernel
+    resets the connection, and the proxy makes 502 of the answer (RFC 9112, 9.6), or of the
+    next request, if it has sent one meanwhile.
     """
+
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
+        """Read all that is left of a body; return false if the connection is to be closed."""
+        deadline = time.monotonic() + 2
+        return keepalive and bool(conn.parser.finish_body(deadline=deadline, max_bytes=_MOST))
 
     def handle(self, conn: TConn) -> Any:
         """Return as gunicorn does: false if the connection is to be closed."""
