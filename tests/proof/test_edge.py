@@ -8,6 +8,7 @@ import re
 import secrets
 import socket
 import struct
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -62,6 +63,7 @@ pytestmark = [
 ]
 
 CANARY = "203.0.113.66"
+UNREAD = 800
 
 
 # Forwarding headers ---------------------------------------------------------------------------
@@ -489,6 +491,23 @@ def test_contents_of_forms(
         who = stranger if path.endswith(("/login/", "/signup/")) else login
         tried = try_all(edge, forms(path, who, *fields))
         judge(evidence, "Forms", tried, f"odd fields, files, names, charsets, parts to {path}")
+
+
+def test_a_body_that_nobody_reads_costs_nobody_an_answer(edge: Edge, evidence: Evidence) -> None:
+    """gunicorn may close a connection after one, which the proxy wants to use again."""
+    headers = ("Origin: https://other.example", "Connection: close")  # refused unread
+    sent = request("/accounts/login/", *headers, method="POST", body=bytes(300_000))
+    with ThreadPoolExecutor(8) as pool:
+        words = Counter(answer.word for answer in pool.map(edge.send, [sent] * UNREAD))
+    evidence.line(
+        "edge",
+        subject="Unread bodies",
+        tried=f"{UNREAD} bodies of 300 kB, eight at a time",
+        expected="403",
+        seen=", ".join(f"{number} times {word}" for word, number in words.items()),
+    )
+    evidence.figure("edge", "requests sent", UNREAD)
+    assert words == {"403": UNREAD}
 
 
 def test_control_a_good_form_is_taken(native: NativeStack, edge: Edge, foreign: bool) -> None:
