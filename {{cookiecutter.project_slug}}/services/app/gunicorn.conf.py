@@ -43,8 +43,9 @@ class Worker(ThreadWorker):
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
         """Read all that is left of a body; return false if the connection is to be closed."""
+        parser: Any = conn.parser
         deadline = time.monotonic() + 2
-        return keepalive and bool(conn.parser.finish_body(deadline=deadline, max_bytes=_MOST))
+        return keepalive and bool(parser.finish_body(deadline=deadline, max_bytes=_MOST))
 
     def handle(self, conn: TConn) -> Any:
         """Return as gunicorn does: false if the connection is to be closed."""
