@@ -25,13 +25,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import redis
 from botocore.exceptions import BotoCoreError, ClientError
 
 import cache_shell
-from config import HERE, ConfigError, Environment, Project, load_environment, load_project
-from profiles import PROFILES
+from config import HERE, ConfigError
+from deploy import Deployment, deployment_of
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs.type_defs import ContainerTypeDef, TaskTypeDef
@@ -54,11 +53,10 @@ class ConnectError(Exception):
 class Running:
     """What runs of an environment, found by its stacks' outputs."""
 
-    def __init__(self, project: Project, environment: Environment, session: Any = boto3) -> None:
-        self.environment = environment
-        self._prefix = f"{project.slug}-{environment.name}"
-        self.region = project.region
-        self._session = session
+    def __init__(self, deployment: Deployment) -> None:
+        self._at = deployment
+        self.environment = deployment.environment
+        self.region = deployment.project.region
 
     def cluster(self) -> str:
         """Return the cluster's name."""
@@ -68,29 +66,20 @@ class Running:
         """Return the name of the service `web` or `worker`."""
         return self._output("app", f"{name.capitalize()}ServiceName")
 
-    def _client(self, service: str) -> Any:
-        return self._session.client(service, region_name=self.region)
-
     def _output(self, stack: str, name: str) -> str:
-        try:
-            found = self._client("cloudformation").describe_stacks(
-                StackName=f"{self._prefix}-{stack}"
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ValidationError":
-                raise
+        found = self._at.outputs(stack)
+        if name in found:
+            return found[name]
+        whole, state = self._at.stack(stack), self._at.described(stack)
+        if not state:
             raise ConnectError(
-                f"There is no stack {self._prefix}-{stack} in {self.region} in the account of "
+                f"There is no stack {whole} in {self.region} in the account of "
                 "your credentials. Check AWS_PROFILE, or deploy the environment first."
-            ) from None
-        state = found["Stacks"][0]
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in state.get("Outputs", [])}
-        if name not in outputs:
-            raise ConnectError(
-                f"The stack {self._prefix}-{stack} has no output {name}, and is in the state "
-                f"{state.get('StackStatus')}. Deploy the environment first."
             )
-        return str(outputs[name])
+        raise ConnectError(
+            f"The stack {whole} has no output {name}, and is in the state "
+            f"{state.get('StackStatus')}. Deploy the environment first."
+        )
 
     def check_open(self) -> None:
         """Raise `ConnectError` if the environment lets nobody into its tasks."""
@@ -103,7 +92,7 @@ class Running:
 
     def task(self, service: str) -> "tuple[TaskTypeDef, ContainerTypeDef]":
         """Return a task of a service that lets people in, and its container `app`."""
-        ecs, cluster = self._client("ecs"), self.cluster()
+        ecs, cluster = self._at.aws("ecs"), self.cluster()
         name = self.service(service)
         arns = ecs.list_tasks(cluster=cluster, serviceName=name, desiredStatus="RUNNING")[
             "taskArns"
@@ -126,7 +115,7 @@ class Running:
 
     def log_group(self, service: str) -> str:
         """Return the name of a service's log group."""
-        ecs = self._client("ecs")
+        ecs = self._at.aws("ecs")
         found = ecs.describe_services(cluster=self.cluster(), services=[self.service(service)])
         task = ecs.describe_task_definition(taskDefinition=found["services"][0]["taskDefinition"])[
             "taskDefinition"
@@ -135,9 +124,10 @@ class Running:
 
     def database(self) -> dict[str, Any]:
         """Return host, port and the administrator's credentials, which RDS keeps."""
-        found = self._client("rds").describe_db_instances(DBInstanceIdentifier=self._prefix)
+        name = f"{self._at.project.slug}-{self.environment.name}"
+        found = self._at.aws("rds").describe_db_instances(DBInstanceIdentifier=name)
         instance = found["DBInstances"][0]
-        secret = self._client("secretsmanager").get_secret_value(
+        secret = self._at.aws("secretsmanager").get_secret_value(
             SecretId=instance["MasterUserSecret"]["SecretArn"]
         )
         return {
@@ -148,7 +138,7 @@ class Running:
 
     def cache(self) -> tuple[str, str]:
         """Return the cache's host, and the password of the application, its only user."""
-        secret = self._client("secretsmanager").get_secret_value(
+        secret = self._at.aws("secretsmanager").get_secret_value(
             SecretId=self._output("data", "CachePassword")
         )
         return self._output("data", "CacheHost"), secret["SecretString"]
@@ -291,8 +281,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("to", choices=["database", "cache", "shell", "logs"])
     parser.add_argument("service", nargs="?", choices=["web", "worker"], default="web")
     given = parser.parse_args(arguments)
-    project = load_project()
-    running = Running(project, load_environment(given.environment, project, PROFILES))
+    running = Running(deployment_of(given.environment))
     _need("aws")
     if given.to != "logs":
         running.check_open()

@@ -303,20 +303,25 @@ class Deployment:
 
     # Stacks -----------------------------------------------------------------------------------
 
-    def _stack(self, name: str) -> str:
+    def stack(self, name: str) -> str:
+        """Return a stack's whole name."""
         return f"{self.project.slug}-{self.environment.name}-{name}"
 
-    def outputs(self, stack: str) -> dict[str, str]:
-        """Return a stack's outputs; none if there is no such stack."""
+    def described(self, stack: str) -> dict[str, Any]:
+        """Return what CloudFormation says of a stack; nothing if there is no such stack."""
         try:
-            found = self.aws("cloudformation").describe_stacks(StackName=self._stack(stack))[
-                "Stacks"
-            ]
+            found = self.aws("cloudformation").describe_stacks(StackName=self.stack(stack))
         except ClientError as error:
             if "does not exist" in str(error):
                 return {}
             raise
-        return {each["OutputKey"]: each["OutputValue"] for each in found[0].get("Outputs", [])}
+        state: dict[str, Any] = found["Stacks"][0]
+        return state
+
+    def outputs(self, stack: str) -> dict[str, str]:
+        """Return a stack's outputs; none if there is no such stack."""
+        listed = self.described(stack).get("Outputs", [])
+        return {each["OutputKey"]: each["OutputValue"] for each in listed}
 
     def _synthesize(self, tag: str) -> None:
         """Write the templates of all stacks once; every step deploys from these."""
@@ -328,7 +333,7 @@ class Deployment:
 
     def _cdk(self, verb: str, *stacks: str) -> None:
         sure = {"deploy": "--require-approval=never", "destroy": "--force"}[verb]
-        names = [self._stack(stack) for stack in stacks]
+        names = [self.stack(stack) for stack in stacks]
         self.say(f"deploy: {verb} {' '.join(names)}")
         self.run([str(CDK), verb, f"--app={ASSEMBLY}", "--exclusively", sure, *names], folder=HERE)
 
@@ -337,14 +342,14 @@ class Deployment:
     def _empty_stores(self, stack: str) -> None:
         """Empty the stack's buckets and vaults, which CloudFormation deletes only then."""
         cloudformation = self.aws("cloudformation")
-        if not self._exists(stack):
+        if not self.described(stack):
             return
         empty = {
             "AWS::S3::Bucket": self._empty_bucket,
             "AWS::Backup::BackupVault": self._empty_vault,
         }
         for page in cloudformation.get_paginator("list_stack_resources").paginate(
-            StackName=self._stack(stack)
+            StackName=self.stack(stack)
         ):
             for resource in page["StackResourceSummaries"]:
                 if resource["ResourceType"] in empty and resource.get("PhysicalResourceId"):
@@ -392,15 +397,6 @@ class Deployment:
             names = [each["Name"] for each in page["Parameters"]]
             if names:
                 ssm.delete_parameters(Names=names)
-
-    def _exists(self, stack: str) -> bool:
-        try:
-            self.aws("cloudformation").describe_stacks(StackName=self._stack(stack))
-        except ClientError as error:
-            if "does not exist" in str(error):
-                return False
-            raise
-        return True
 
     def aws(self, service: str) -> Any:
         """Return boto3's client of a service, in the project's region."""

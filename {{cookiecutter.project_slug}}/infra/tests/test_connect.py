@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 import cache_shell
 import connect
 from connect import ConnectError, Running
+from deploy import Deployment
 from tests.whole import PROJECT
 from tests.whole import environment as environment_of
 
@@ -46,7 +47,12 @@ class AWS:
 
     def describe_stacks(self, *, StackName: str) -> dict[str, Any]:  # noqa: N803
         if not self._stacks:
-            error = {"Error": {"Code": "ValidationError", "Message": f"{StackName} is missing"}}
+            error = {
+                "Error": {
+                    "Code": "ValidationError",
+                    "Message": f"Stack with id {StackName} does not exist",
+                }
+            }
             raise ClientError(error, "DescribeStacks")  # type: ignore[arg-type]
         outputs = {"ClusterName": "cluster", "WorkerServiceName": "worker"}
         listed = [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()]
@@ -61,7 +67,8 @@ class AWS:
 
 def running(*tasks: dict[str, Any], exec: bool = True, stacks: bool = True) -> Running:  # noqa: A002
     environment = replace(environment_of("staging-1"), exec=exec)
-    return Running(PROJECT, environment, AWS(list(tasks), stacks=stacks))
+    client = AWS(list(tasks), stacks=stacks).client
+    return Running(Deployment(project=PROJECT, environment=environment, client=client))
 
 
 def test_the_container_of_a_session_is_named_as_session_manager_wants_it() -> None:
