@@ -7,6 +7,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from components.retention import removal_policy
 from config import Environment
 
 _MONTHLY_DAYS = 365
@@ -50,7 +51,7 @@ class Backup(Construct):
                 if protect
                 else None
             ),
-            removal_policy=cdk.RemovalPolicy.RETAIN if protect else cdk.RemovalPolicy.DESTROY,
+            removal_policy=removal_policy(environment),
         )
         self.plan = backup.BackupPlan(
             self, "Plan", backup_vault=self.vault, backup_plan_rules=_rules(environment)

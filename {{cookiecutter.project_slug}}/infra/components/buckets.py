@@ -7,6 +7,7 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from components.retention import removal_policy
 from config import Environment
 
 # Deleted and overwritten files can be brought back this long.
@@ -119,8 +120,6 @@ def _bucket(
         minimum_tls_version=1.2,
         lifecycle_rules=[lifecycle],
         object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-        removal_policy=(
-            cdk.RemovalPolicy.RETAIN if environment.protect else cdk.RemovalPolicy.DESTROY
-        ),
+        removal_policy=removal_policy(environment),
         versioned=True,
     )

@@ -8,6 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from components.retention import removal_policy
 from config import Environment, Project
 
 
@@ -32,7 +33,6 @@ class Keys(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         prefix = f"{project.slug}-{environment.name}"
-        keep = cdk.RemovalPolicy.RETAIN if environment.protect else cdk.RemovalPolicy.DESTROY
 
         def key(name: str, purpose: str, *, alias: str | None = None) -> kms.Key:
             made = kms.Key(
@@ -42,7 +42,7 @@ class Keys(Construct):
                 description=f"{prefix}: {purpose}",
                 enable_key_rotation=True,
                 pending_window=cdk.Duration.days(30),
-                removal_policy=keep,
+                removal_policy=removal_policy(environment),
             )
             _let_only_services_grant(made)
             return made

@@ -1,10 +1,10 @@
 """Log groups of the application."""
 
-import aws_cdk as cdk
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from components.retention import removal_policy
 from config import Environment
 
 
@@ -24,9 +24,12 @@ class EncryptedLogGroup(logs.LogGroup):
         key: kms.IKey,
         name: str | None = None,
     ) -> None:
-        keep = cdk.RemovalPolicy.RETAIN if environment.protect else cdk.RemovalPolicy.DESTROY
         super().__init__(
-            scope, construct_id, log_group_name=name, encryption_key=key, removal_policy=keep
+            scope,
+            construct_id,
+            log_group_name=name,
+            encryption_key=key,
+            removal_policy=removal_policy(environment),
         )
         # As a number: the enumeration of CDK cannot be made from one.
         group = self.node.default_child

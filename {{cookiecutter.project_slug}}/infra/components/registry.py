@@ -1,10 +1,10 @@
 """Where the images are."""
 
-import aws_cdk as cdk
 from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
+from components.retention import removal_policy
 from config import Environment
 
 # A rollback needs an old image; a hundred releases are far enough.
@@ -25,7 +25,6 @@ class Registry(Construct):
         self.proxy = self._repository("Proxy", environment, key)
 
     def _repository(self, name: str, environment: Environment, key: kms.IKey) -> ecr.Repository:
-        keep = cdk.RemovalPolicy.RETAIN if environment.protect else cdk.RemovalPolicy.DESTROY
         return ecr.Repository(
             self,
             name,
@@ -34,6 +33,6 @@ class Registry(Construct):
             image_scan_on_push=True,
             image_tag_mutability=ecr.TagMutability.IMMUTABLE,
             lifecycle_rules=[ecr.LifecycleRule(max_image_count=_KEPT)],
-            removal_policy=keep,
+            removal_policy=removal_policy(environment),
             empty_on_delete=not environment.protect,
         )
